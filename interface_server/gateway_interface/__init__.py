@@ -1,0 +1,1 @@
+"""The interface server: client sockets to scopes and events."""

@@ -1,0 +1,104 @@
+"""What an interface server can be told."""
+
+from dataclasses import dataclass, field
+
+from gateway_layer.config import LayerConfig
+from gateway_layer.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what one client may make the interface server hold or wait for."""
+
+    max_head_bytes: int = 65_536
+    """Request line and headers together; more is answered 431."""
+
+    max_headers: int = 128
+    """Header lines of a request; more is answered 431."""
+
+    header_timeout_s: float = 20.0
+    """From the first byte of a request, or a new connection, to the end of its head; then 408."""
+
+    keep_alive_timeout_s: float = 20.0
+    """How long a connection may idle between two requests."""
+
+    body_timeout_s: float = 60.0
+    """How long the next byte of a body that the application wants may take; then 408."""
+
+    send_timeout_s: float = 60.0
+    """How long a client may take nothing of what waits for it; then it is cut."""
+
+    response_timeout_s: float = 60.0
+    """From a worker's claim to the start of the response; then 504. 0 waits for ever."""
+
+    window_bytes: int = 262_144
+    """Credit of one connection in each direction: payload + 256 bytes an event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocketOptions:
+    """How WebSocket connections are spoken."""
+
+    max_size: int = 16 * 2**20
+    """Largest message, in bytes after inflation; a larger one closes with 1009."""
+
+    ping_interval_s: float = 20.0
+    """A ping goes to a client that was silent for so long. 0 sends none."""
+
+    ping_timeout_s: float = 20.0
+    """A client whose pong takes longer is gone (1006 to the application). 0 waits for ever."""
+
+    deflate: bool = True
+    """Offer permessage-deflate, without context takeover either way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceConfig:
+    """Everything about one interface server; the defaults are those of `gateway-interface`.
+
+    Raises:
+        ConfigError: A value is outside its range; the text names the option.
+    """
+
+    bind: tuple[str, ...] = ("127.0.0.1:8000",)
+    """`host:port`, `[v6]:port` or `unix:/path`; port 0 lets the system choose."""
+
+    admin_bind: str | None = None
+    """Where /healthz and /readyz are served; None: nowhere."""
+
+    layer: LayerConfig = field(default_factory=LayerConfig)
+    http: str = "auto"
+    """Head parser: `httptools`, `h11`, or `auto` (httptools where it is installed)."""
+
+    processes: int = 1
+    access_log: bool = True
+    routes: tuple[tuple[str, str], ...] = ()
+    """(path prefix, pool): paths under the prefix go to that pool; the longest prefix wins."""
+
+    queue_capacity: int = 1000
+    """Openings that one queue may hold; when full, 503 with Retry-After."""
+
+    queue_deadline_s: float = 10.0
+    """How long an opening may wait for a worker; then 504."""
+
+    graceful_timeout_s: float = 30.0
+    """How long SIGTERM waits for what is under way."""
+
+    limits: Limits = field(default_factory=Limits)
+    websocket: WebSocketOptions = field(default_factory=WebSocketOptions)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.http not in ("auto", "h11", "httptools"):
+            raise ConfigError(f"--http {self.http!r}: one of auto, h11, httptools")
+        if self.processes < 1:
+            raise ConfigError(f"--processes {self.processes}: at least 1")
+        if not self.bind:
+            raise ConfigError("--bind: at least one address")
+        if not 1 <= self.queue_capacity <= 1_000_000:
+            raise ConfigError(f"--queue-capacity {self.queue_capacity}: from 1 to 1000000")
+        if self.queue_deadline_s <= 0:
+            raise ConfigError(f"--queue-deadline {self.queue_deadline_s:g}: more than 0 seconds")
+        for prefix, pool in self.routes:
+            if not prefix.startswith("/") or not pool:
+                raise ConfigError(f"--route {prefix}={pool}: as in /admin=admin")

@@ -1,0 +1,1 @@
+"""What every gateway process needs: options, logging, supervision of children, reload."""

@@ -1,0 +1,1 @@
+"""The channel layer on a Redis-compatible server."""

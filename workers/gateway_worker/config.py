@@ -1,0 +1,73 @@
+"""What a worker can be told."""
+
+from dataclasses import dataclass, field
+
+from gateway_layer.config import LayerConfig
+from gateway_layer.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Everything about one worker process; the defaults are those of `gateway-worker`.
+
+    Raises:
+        ConfigError: A value is outside its range; the text names the option.
+    """
+
+    app: str
+    """`module:attribute`; the attribute may be dotted."""
+
+    app_dir: str = "."
+    """Put in front of the import path."""
+
+    factory: bool = False
+    """The attribute is called without arguments and returns the application."""
+
+    layer: LayerConfig = field(default_factory=LayerConfig)
+    processes: int = 1
+    queue: str = "default"
+    """The pool whose openings this worker takes; see the interface's `--route`."""
+
+    concurrency: int = 1000
+    """HTTP requests under way in one process at most."""
+
+    websocket_concurrency: int = 10_000
+    """WebSockets open in one process at most."""
+
+    lifespan: str = "auto"
+    """`on`: an application without lifespan does not start; `off`: it is never asked."""
+
+    lifespan_timeout_s: float = 60.0
+    """How long start-up and shutdown of the application may take, each."""
+
+    window_bytes: int = 262_144
+    """Credit that a connection's client has: payload + 256 bytes an event not yet consumed."""
+
+    limit_max_requests: int = 0
+    """Connections served before the process is replaced; 0: never."""
+
+    limit_max_requests_jitter: int = 0
+    """At most so many are added to the limit, drawn at start, so that workers do not go at once."""
+
+    graceful_timeout_s: float = 30.0
+    """How long SIGTERM waits for what is under way."""
+
+    reload: bool = False
+    """Restart when a Python file under `reload_dirs` changes."""
+
+    reload_dirs: tuple[str, ...] = ()
+    """Folders to watch; empty: `app_dir`."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.lifespan not in ("auto", "on", "off"):
+            raise ConfigError(f"--lifespan {self.lifespan!r}: one of auto, on, off")
+        for option, value in (
+            ("--processes", self.processes),
+            ("--concurrency", self.concurrency),
+            ("--websocket-concurrency", self.websocket_concurrency),
+        ):
+            if value < 1:
+                raise ConfigError(f"{option} {value}: at least 1")
+        if not self.queue:
+            raise ConfigError("--queue: a name is needed")

@@ -1,0 +1,1 @@
+"""Sans-I/O logic of the worker: what an application may send and receive, and when."""
