@@ -1,0 +1,481 @@
+"""One client's connection while it speaks HTTP/1.1: the asyncio shell of the cores."""
+
+import asyncio
+import socket
+import struct
+from enum import Enum, auto
+from typing import Final, cast
+
+from gateway_interface.core.http1.head import Refusal, RequestHead, Signal
+from gateway_interface.core.http1.request import RequestReader
+from gateway_interface.core.http1.response import CONTINUE, Cut, ResponseWriter, simple_response
+from gateway_interface.core.websocket import Handshake
+from gateway_interface.http_exchange import HttpExchange
+from gateway_interface.scopes import endpoint, http_scope
+from gateway_interface.services import FOREVER, Services, log_access
+from gateway_interface.websocket_client import WebSocketClient
+from gateway_layer.session import State
+from gateway_layer.wire import CHUNK_BYTES
+
+_WRITE_HIGH_WATER: Final = 65_536
+_READ_AHEAD: Final = 65_536
+"""Bytes of following requests that are held while one is under way."""
+
+_LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 4 * 2**20
+"""An answer that comes before the end of the request would be lost in a reset if the socket were
+closed at once; so much more of the request is read and dropped."""
+
+_RESET: Final = struct.pack("ii", 1, 0)
+_RETRY_AFTER: Final = [(b"retry-after", b"1")]
+
+_NEED_DATA: Final = Signal.NEED_DATA
+_END: Final = Signal.END_OF_MESSAGE
+
+
+class _Phase(Enum):
+    """What the connection does now."""
+
+    HEAD = auto()
+    """Waits for, or reads, the head of a request."""
+    EXCHANGE = auto()
+    """A request is with the workers."""
+    LINGER = auto()
+    """The last answer is written; what still comes is dropped."""
+    CLOSED = auto()
+
+
+_HEAD, _EXCHANGE, _LINGER, _CLOSED = _Phase
+
+
+class HttpConnection(asyncio.Protocol):
+    """Feeds the request reader, runs one exchange at a time, keeps the deadlines.
+
+    Attributes:
+        deadline: When `on_deadline` is due, by the loop's clock.
+    """
+
+    __slots__ = (
+        "_client",
+        "_exchange",
+        "_head_begun",
+        "_lingered",
+        "_phase",
+        "_read_paused",
+        "_reader",
+        "_server",
+        "_services",
+        "_transport",
+        "_unsent",
+        "_waiting_to_write",
+        "_write_paused",
+        "date",
+        "deadline",
+        "node",
+        "write",
+    )
+
+    def __init__(self, services: Services) -> None:
+        """Prepare for a socket."""
+        self._services = services
+        limits = services.limits
+        self._reader = RequestReader(
+            services.parse_head,
+            max_head_bytes=limits.max_head_bytes,
+            max_headers=limits.max_headers,
+        )
+        self._exchange: HttpExchange | None = None
+        self._phase = _HEAD
+        self._head_begun = False
+        self._read_paused = False
+        self._write_paused = False
+        self._waiting_to_write = 0
+        self._unsent = 0
+        self._lingered = 0
+        self.deadline = FOREVER
+        self.node = services.node
+        self.date = services.date
+
+    # asyncio's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket."""
+        # uvloop's transports are not asyncio.Transport by inheritance.
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.write = transport.write
+        transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
+        self._client = endpoint(transport.get_extra_info("peername"))
+        self._server = endpoint(transport.get_extra_info("sockname"))
+        self._services.clients.add(self)
+        self.deadline = self._services.loop.time() + self._services.limits.header_timeout_s
+        if self._services.draining:
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the reader, and serve what is complete."""
+        phase = self._phase
+        if phase is _HEAD:
+            self._reader.receive_data(data)
+            self._read_head()
+        elif phase is _EXCHANGE:
+            self._reader.receive_data(data)
+            exchange = self._exchange
+            assert exchange is not None, "an exchange is under way"
+            if not exchange.body_ended:
+                self._read_body(exchange)
+            elif self._reader.buffered > _READ_AHEAD:
+                self._pause_reading()
+        elif phase is _LINGER:
+            self._lingered += len(data)
+            if self._lingered > _LINGER_BYTES:
+                self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, or we have closed."""
+        self._phase = _CLOSED
+        self._services.clients.discard(self)
+        exchange = self._exchange
+        if exchange is not None:
+            self._log(exchange.head, 499)
+            self._give_up(exchange)
+
+    def pause_writing(self) -> None:
+        """The client takes less than the application gives: grant it no more credit."""
+        self._write_paused = True
+        self._waiting_to_write = self._transport.get_write_buffer_size()
+        self.deadline = self._services.loop.time() + self._services.limits.send_timeout_s
+
+    def resume_writing(self) -> None:
+        """The client has taken what waited."""
+        self._write_paused = False
+        unsent, self._unsent = self._unsent, 0
+        exchange = self._exchange
+        if exchange is not None:
+            if unsent:
+                exchange.drained(unsent)
+            self._set_deadline(exchange)
+
+    # Requests.
+
+    def _read_head(self) -> None:
+        event = self._reader.next_event()
+        if event.__class__ is RequestHead:
+            self._begin(event)
+        elif event is _NEED_DATA:
+            if not self._head_begun and not self._reader.idle:
+                self._head_begun = True
+                self.deadline = self._services.loop.time() + self._services.limits.header_timeout_s
+        elif isinstance(event, Refusal):
+            self._refuse(event)
+        else:
+            self._close()
+
+    def _begin(self, head: RequestHead) -> None:
+        """Open an exchange with as much of the body as has come."""
+        services = self._services
+        if head.upgrade:
+            self._upgrade(head)
+            return
+        keep_alive = head.keep_alive and not services.draining
+        exchange = HttpExchange(
+            self,
+            head,
+            services.ids.new(),
+            services.limits.window_bytes,
+            keep_alive=keep_alive,
+        )
+        body = b""
+        if exchange.body_ended:
+            self._reader.next_event()
+        else:
+            body = self._first_of_body(exchange)
+            if self._phase is not _HEAD:
+                return
+        services.requests += 1
+        self._exchange = exchange
+        self._phase = _EXCHANGE
+        self._head_begun = False
+        self.deadline = services.loop.time() + services.config.queue_deadline_s
+        services.node.sessions[exchange.connection] = exchange
+        scope = http_scope(head, self._client, self._server)
+        queue = services.routes.queue(head.path, "http")
+        services.openings.open(exchange, queue, "http", scope, body, not exchange.body_ended)
+
+    def _first_of_body(self, exchange: HttpExchange) -> bytes:
+        """Return what has come of the body, up to about a chunk; refuses a malformed one."""
+        pieces: list[bytes] = []
+        size = 0
+        while size < CHUNK_BYTES:
+            event = self._reader.next_event()
+            if isinstance(event, bytes):
+                pieces.append(event)
+                size += len(event)
+            elif event is _END:
+                exchange.body_ended = True
+                break
+            elif isinstance(event, Refusal):
+                self._refuse(event)
+                break
+            else:
+                break
+        if size:
+            exchange.expects = False
+        return b"".join(pieces)
+
+    def _read_body(self, exchange: HttpExchange) -> None:
+        """Pass on what has come of the body, as far as the application's credit goes."""
+        while not exchange.congested:
+            event = self._reader.next_event()
+            if isinstance(event, bytes):
+                exchange.expects = False
+                exchange.emit_body(event)
+            elif event is _END:
+                exchange.emit_body_end()
+                break
+            elif isinstance(event, Refusal):
+                self._refuse(event)
+                return
+            else:
+                break
+        if exchange.congested and not exchange.body_ended:
+            self._pause_reading()
+        else:
+            self._resume_reading()
+        self._set_deadline(exchange)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer a malformed request, and close."""
+        exchange = self._exchange
+        if exchange is not None:
+            self.fail(refusal.status, refusal.reason)
+            return
+        self._services.count_refusal(refusal.status)
+        self._respond(refusal.status, refusal.reason)
+        self._linger()
+
+    def _upgrade(self, head: RequestHead) -> None:
+        """Hand the socket over to a WebSocket client."""
+        services = self._services
+        deflate = services.config.websocket.deflate
+        handshake = Handshake(head.path, head.headers, deflate=deflate)
+        if handshake.refusal is not None:
+            status, reason, headers = handshake.refusal
+            services.count_refusal(status)
+            self._log(head, status)
+            self._respond(status, reason, headers)
+            self._linger()
+            return
+        services.clients.discard(self)
+        client = WebSocketClient(services, self._transport, handshake, head)
+        client.open(self._reader.take_rest())
+        self._phase = _CLOSED
+
+    # What the exchange asks for.
+
+    def claimed(self) -> None:
+        """A worker has the request: from now on it is the response that is waited for."""
+        exchange = self._exchange
+        if exchange is not None:
+            if not exchange.body_ended:
+                self._read_body(exchange)
+            else:
+                self._set_deadline(exchange)
+
+    def body_wanted(self) -> None:
+        """The application asks for the body."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if exchange.expects:
+            exchange.expects = False
+            if not exchange.writer.started:
+                self.write(CONTINUE)
+        self._read_body(exchange)
+
+    def sent(self, cost: int) -> None:
+        """Grant credit for what was written, once the client has taken it."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if self._write_paused:
+            self._unsent += cost
+        else:
+            exchange.drained(cost)
+            self._set_deadline(exchange)
+
+    def finished(self) -> None:
+        """The application has answered: on to the next request, or close."""
+        exchange = self._exchange
+        assert exchange is not None, "only the current exchange finishes"
+        writer = exchange.writer
+        if not writer.complete:
+            self.fail(502, "the response was shorter than its Content-Length")
+            return
+        self._exchange = None
+        exchange.state = State.CLOSED
+        del self.node.sessions[exchange.connection]
+        if self._services.access_log is not None:
+            self._log(exchange.head, writer.status)
+        if not exchange.body_ended:
+            self._linger()
+        elif not writer.keep_alive or self._services.draining:
+            self._close()
+        else:
+            self._phase = _HEAD
+            if not self._write_paused:
+                timeout_s = self._services.limits.keep_alive_timeout_s
+                self.deadline = self._services.loop.time() + timeout_s
+            self._resume_reading()
+            if self._reader.buffered:
+                self._read_head()
+
+    def fail(self, status: int, reason: str, *, retry_after: bool = False) -> None:
+        """Answer with this status, or cut the response if it has begun."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        self._give_up(exchange)
+        writer = exchange.writer
+        if writer.head_sent:
+            self._log(exchange.head, writer.status)
+            self._cut(writer)
+            return
+        self._services.count_refusal(status)
+        self._log(exchange.head, status)
+        head_only = exchange.head.method == "HEAD"
+        self._respond(status, reason, _RETRY_AFTER if retry_after else [], head_only=head_only)
+        if exchange.body_ended:
+            self._close()
+        else:
+            self._linger()
+
+    def refused(self) -> None:
+        """A worker gave the opening back."""
+        if self._exchange is not None:
+            self._services.openings.give_back(self._exchange)
+
+    def _give_up(self, exchange: HttpExchange) -> None:
+        """End the session: nobody waits for the application's answer."""
+        self._exchange = None
+        self._services.openings.forget(exchange)
+        exchange.disconnect()
+        self.node.sessions.pop(exchange.connection, None)
+
+    # Deadlines.
+
+    def _set_deadline(self, exchange: HttpExchange) -> None:
+        """Wait for whoever has the next step."""
+        if self._write_paused or exchange.state is State.QUEUED:
+            return
+        limits = self._services.limits
+        now = self._services.loop.time()
+        if not (exchange.body_ended or exchange.expects or exchange.congested):
+            self.deadline = now + limits.body_timeout_s
+        elif exchange.writer.started or not limits.response_timeout_s:
+            self.deadline = FOREVER
+        else:
+            self.deadline = now + limits.response_timeout_s
+
+    def on_deadline(self, now: float) -> None:
+        """Somebody has not done in time what was waited for."""
+        exchange = self._exchange
+        if self._write_paused:
+            self._check_progress(now)
+        elif self._phase is _LINGER or self._phase is _CLOSED:
+            self._transport.abort()
+        elif exchange is None:
+            if self._head_begun:
+                self._refuse(Refusal(408, "the request took too long"))
+            else:
+                self._close()
+        elif exchange.state is State.QUEUED:
+            exchange.on_expired()
+        elif not (exchange.body_ended or exchange.expects or exchange.congested):
+            self.fail(408, "the body took too long")
+        else:
+            self.fail(504, "the application took too long")
+
+    def _check_progress(self, now: float) -> None:
+        """Cut a client that has taken nothing for the whole of a time-out."""
+        waiting = self._transport.get_write_buffer_size()
+        if waiting >= self._waiting_to_write:
+            self._transport.abort()
+        else:
+            self._waiting_to_write = waiting
+            self.deadline = now + self._services.limits.send_timeout_s
+
+    # The end.
+
+    def drain(self) -> None:
+        """Close at once between two requests, else after the answer."""
+        if self._phase is _HEAD:
+            self._close()
+        elif self._exchange is not None:
+            self._exchange.writer.keep_alive = False
+
+    def abort(self) -> None:
+        """End now."""
+        self._transport.abort()
+
+    def _close(self) -> None:
+        self._phase = _CLOSED
+        self.deadline = self._services.loop.time() + self._services.limits.send_timeout_s
+        self._transport.close()
+
+    def _linger(self) -> None:
+        """Close our side, and read on for a moment so that the client reads the answer."""
+        self._phase = _LINGER
+        self._resume_reading()
+        self.deadline = self._services.loop.time() + _LINGER_S
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _cut(self, writer: ResponseWriter) -> None:
+        """End a response that has begun so that nobody takes it for complete."""
+        if writer.cut() is Cut.RESET:
+            sock = self._transport.get_extra_info("socket")
+            if sock is not None and sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+            self._phase = _CLOSED
+        else:
+            self._close()
+
+    # Small things.
+
+    def _respond(
+        self,
+        status: int,
+        reason: str,
+        headers: list[tuple[bytes, bytes]] | None = None,
+        *,
+        head_only: bool = False,
+    ) -> None:
+        """Write an answer of the server's own."""
+        self.write(
+            simple_response(
+                status,
+                reason.rstrip() + "\n",
+                date=self.date(),
+                head_only=head_only,
+                headers=headers or [],
+            )
+        )
+
+    def _log(self, head: RequestHead, status: int) -> None:
+        log = self._services.access_log
+        if log is not None:
+            query = b"?" + head.query_string if head.query_string else b""
+            target = head.raw_path + query
+            log_access(log, self._client, head.method, target, head.http_version, status)
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._read_paused:
+            self._read_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()

@@ -1,0 +1,168 @@
+"""One HTTP request and its response: the session between a client's connection and a worker."""
+
+from typing import Any, Final, Protocol
+
+from gateway_interface.core.http1.head import RequestHead
+from gateway_interface.core.http1.response import ResponseWriter
+from gateway_interface.openings import OpeningSession
+from gateway_layer.codec import Message, pack
+from gateway_layer.errors import ProtocolError
+from gateway_layer.node import Node
+from gateway_layer.wire import EVENT_OVERHEAD
+
+_DISCONNECT: Final = pack({"type": "http.disconnect"})
+_LAST_PIECE: Final = pack({"type": "http.request", "body": b"", "more_body": False})
+
+
+class Requester(Protocol):
+    """The client's connection, as its exchange sees it."""
+
+    node: Node
+
+    def date(self) -> bytes:
+        """Return the value of the Date header."""
+
+    def write(self, data: bytes) -> None:
+        """Write to the client."""
+
+    def sent(self, cost: int) -> None:
+        """Events of this cost were written and more will come: report when they have drained."""
+
+    def claimed(self) -> None:
+        """A worker has the request."""
+
+    def body_wanted(self) -> None:
+        """The application asks for more of the body."""
+
+    def finished(self) -> None:
+        """The application has sent its last event."""
+
+    def fail(self, status: int, reason: str, *, retry_after: bool = False) -> None:
+        """Answer with this status, or cut the response if it has begun."""
+
+    def refused(self) -> None:
+        """A worker gave the opening back."""
+
+
+class HttpExchange(OpeningSession):
+    """One request.
+
+    Attributes:
+        head: The request.
+        writer: The response.
+        body_ended: The whole body was read from the socket.
+        expects: The client still waits for `100 Continue`.
+    """
+
+    __slots__ = ("_requester", "body_ended", "expects", "head", "writer")
+
+    def __init__(
+        self,
+        requester: Requester,
+        head: RequestHead,
+        connection: str,
+        window: int,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        """Begin an exchange that nobody has claimed."""
+        super().__init__(connection, window)
+        self._requester = requester
+        self.head = head
+        self.writer = ResponseWriter(head.method, head.http_version, keep_alive)
+        self.body_ended = head.content_length == 0
+        self.expects = head.expect_continue
+
+    def mark(self) -> None:
+        """Have this session's frames sent at the end of the turn."""
+        if not self.dirty:
+            self._requester.node.mark(self)
+
+    # To the application.
+
+    def emit_body(self, piece: bytes) -> None:
+        """Pass a piece of the body on."""
+        packed = pack({"type": "http.request", "body": piece, "more_body": True})
+        self.emit([packed], EVENT_OVERHEAD + len(piece))
+
+    def emit_body_end(self) -> None:
+        """Say that the body is complete."""
+        self.body_ended = True
+        self.emit([_LAST_PIECE], EVENT_OVERHEAD)
+
+    def disconnect(self) -> None:
+        """The client has left, or gets no answer of the application any more."""
+        self.close(_DISCONNECT)
+
+    # From the worker.
+
+    def on_events(self, events: tuple[Message, ...]) -> None:
+        """Write what the application sent in one turn, head and body in one piece."""
+        writer = self.writer
+        chunks: list[bytes] = []
+        cost = 0
+        more = True
+        for event in events:
+            kind = event["type"]
+            if kind == "http.response.body":
+                body: Any = event["body"]
+                more = event["more_body"]
+                chunks.append(writer.body(body, more))
+                cost += EVENT_OVERHEAD + len(body)
+            elif kind == "http.response.start":
+                date = self._requester.date()
+                if not writer.start(event["status"], event["headers"], date):
+                    self._requester.fail(502, "the application sent an invalid response head")
+                    return
+                cost += EVENT_OVERHEAD
+            else:
+                raise ProtocolError(f"event {kind!r} in an HTTP exchange")
+        if more:
+            chunks.append(writer.flush_head())
+        self._requester.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        if more:
+            self._requester.sent(cost)
+        else:
+            self._requester.finished()
+
+    def on_claimed(self) -> None:
+        """A worker has the request."""
+        self.opening = None
+        self.entry = b""
+        self._requester.claimed()
+
+    def on_confirmed(self, seq: int) -> None:
+        """The application asks for the body: its first wish sends `100 Continue`."""
+        if not self.body_ended:
+            self._requester.body_wanted()
+
+    def on_done(self, outcome: str) -> None:
+        """The application ended without a complete answer."""
+        if outcome == "drain":
+            self._requester.fail(503, "the worker stopped", retry_after=True)
+        else:
+            self._requester.fail(500, "Internal Server Error")
+
+    def on_refused(self) -> None:
+        """Certainly not started: another worker shall have it."""
+        self._requester.refused()
+
+    def on_lost(self, reason: str) -> None:
+        """The worker died, or a part of its answer may be missing."""
+        self._requester.fail(502, "the worker died")
+
+    def on_malformed(self, reason: str) -> None:
+        """The worker sent what cannot be read."""
+        self._requester.fail(502, "the worker sent an invalid event")
+
+    def on_queue_full(self) -> None:
+        """Too many requests wait already."""
+        self._requester.fail(503, "too many requests are waiting", retry_after=True)
+
+    def on_expired(self) -> None:
+        """No worker took the request in time."""
+        self._requester.fail(504, "no worker took the request in time")
+
+    def on_unavailable(self) -> None:
+        """Redis is away."""
+        self._requester.fail(503, "the gateway has no connection to its workers", retry_after=True)

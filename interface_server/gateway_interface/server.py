@@ -1,0 +1,182 @@
+"""The interface server: joins the channel layer, listens, keeps deadlines, drains."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from gateway_interface.admin import AdminConnection
+from gateway_interface.config import InterfaceConfig
+from gateway_interface.http_connection import HttpConnection
+from gateway_interface.listeners import BACKLOG, Listeners, open_listeners
+from gateway_interface.openings import OpeningSession
+from gateway_interface.services import Services
+from gateway_layer.base import ChannelLayer
+from gateway_layer.codec import pack
+from gateway_layer.node import Node
+from gateway_layer.process.logs import AccessLog
+from gateway_layer.redis.layer import RedisLayer
+from gateway_layer.session import State
+from gateway_layer.wire import CLAIM, RESET, Reset
+
+_log = logging.getLogger("gateway.interface")
+
+_TICK_S: Final = 0.25
+"""How often deadlines are looked at: one pass over all sockets is cheaper than a timer for each
+(10,000 sockets: about 0.5 ms)."""
+
+
+class InterfaceServer:
+    """One interface server process, also for embedding: `await InterfaceServer(config).serve()`."""
+
+    def __init__(
+        self,
+        config: InterfaceConfig,
+        *,
+        sockets: Sequence[socket.socket] | None = None,
+        admin_socket: socket.socket | None = None,
+        pid: str | None = None,
+        parent: str | None = None,
+        layer: ChannelLayer | None = None,
+    ) -> None:
+        """Prepare; nothing is bound or connected before `serve`.
+
+        Args:
+            config: What to serve, and its limits. `processes` is for the supervising parent;
+                here there is one.
+            sockets: Listening sockets of a supervising parent; None binds `config.bind`.
+            admin_socket: The same for `config.admin_bind`.
+            pid: This process's name on the layer; None draws one.
+            parent: The supervisor's.
+            layer: Another layer than that on `config.layer.redis`, for tests and embedding.
+        """
+        self._config: Final = config
+        self._sockets = sockets
+        self._admin_socket = admin_socket
+        self._layer: Final = layer or RedisLayer(config.layer, "interface", pid=pid, parent=parent)
+        self._node: Final = Node(self._layer)
+        self._node.on_unknown = self._answer_unknown
+        self._node.on_dead = self._on_dead
+        self._node.on_lost = self._on_lost
+        self._services: Services | None = None
+        self._draining: Final = asyncio.Event()
+        self._at_once: Final = asyncio.Event()
+
+    async def serve(self, *, on_ready: Callable[[], None] | None = None) -> None:
+        """Serve until drained.
+
+        Args:
+            on_ready: Called once when connections are accepted.
+
+        Raises:
+            BindError: An address is taken or not allowed.
+            ConfigError: A server that cannot serve a channel layer.
+
+        Cancelling it closes every connection at once.
+        """
+        loop = asyncio.get_running_loop()
+        access_log = AccessLog(loop) if self._config.access_log else None
+        services = self._services = Services(self._config, self._node, access_log)
+        own: Listeners | None = None
+        servers: list[asyncio.Server] = []
+        ticking = loop.create_task(self._tick(services))
+        try:
+            if self._sockets is None:
+                own = open_listeners(self._config.bind, self._config.admin_bind, 1)
+                self._sockets, self._admin_socket = own.by_process[0], own.admin
+            if self._admin_socket is not None:
+                servers.append(await self._listen(self._admin_socket, self._admin_protocol))
+            await self._layer.start()
+            public = [
+                await self._listen(sock, lambda: HttpConnection(services)) for sock in self._sockets
+            ]
+            servers += public
+            if on_ready is not None:
+                on_ready()
+            await self._draining.wait()
+            await self._finish(services, public)
+        finally:
+            ticking.cancel()
+            for server in servers:
+                server.close()
+            for client in list(services.clients):
+                client.abort()
+            await self._layer.close()
+            if own is not None:
+                own.close()
+            if access_log is not None:
+                access_log.close()
+
+    def drain(self) -> None:
+        """Accept nothing more, finish what is under way, then let `serve` return.
+
+        The second call ends what is under way at once.
+        """
+        if self._draining.is_set():
+            self._at_once.set()
+        self._draining.set()
+
+    async def _listen(
+        self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol]
+    ) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if sock.family == socket.AF_UNIX:
+            return await loop.create_unix_server(protocol, sock=sock, backlog=BACKLOG)
+        return await loop.create_server(protocol, sock=sock, backlog=BACKLOG)
+
+    def _admin_protocol(self) -> AdminConnection:
+        assert self._services is not None, "listening begins in serve"
+        return AdminConnection(self._services, self._is_ready)
+
+    def _is_ready(self) -> bool:
+        return self._layer.available and not self._draining.is_set()
+
+    async def _tick(self, services: Services) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            services.check_deadlines()
+
+    async def _finish(self, services: Services, listening: list[asyncio.Server]) -> None:
+        """Close the listeners, let every exchange end, and wait for as long as is allowed."""
+        services.draining = True
+        for server in listening:
+            server.close()
+        for client in list(services.clients):
+            client.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.graceful_timeout_s):
+                while self._busy(services) and not self._at_once.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._at_once.wait(), _TICK_S / 5)
+        left = sum(1 for _ in self._busy(services))
+        if left:
+            _log.warning("ending %d connections before their time", left)
+        self._node.flush()
+
+    def _busy(self, services: Services) -> list[Any]:
+        return [one for one in services.clients if not isinstance(one, AdminConnection)]
+
+    # The layer's side.
+
+    def _answer_unknown(self, _sender: str, frame: tuple[Any, ...]) -> bytes | None:
+        """Tell a worker that claims a connection whose client has left."""
+        if frame[1] == CLAIM:
+            return pack(Reset(frame[0], RESET, frame[2]))
+        return None
+
+    def _waiting(self) -> list[OpeningSession]:
+        return [
+            session
+            for session in self._node.sessions.values()
+            if isinstance(session, OpeningSession) and session.state is State.QUEUED
+        ]
+
+    def _on_dead(self, _pid: str) -> None:
+        if self._services is not None:
+            self._services.openings.worker_died(self._waiting())
+
+    def _on_lost(self) -> None:
+        for session in self._waiting():
+            session.on_unavailable()

@@ -1,0 +1,430 @@
+"""One client's connection while it speaks WebSocket, and its session, in one object.
+
+There may be many thousands of these, nearly all idle: one object each, and nothing kept of the
+handshake once the application has accepted.
+"""
+
+import asyncio
+from enum import Enum, auto
+from typing import Any, Final
+
+from gateway_interface.core.http1.head import RequestHead
+from gateway_interface.core.http1.response import ResponseWriter, simple_response
+from gateway_interface.core.websocket import Handshake, WebSocketConnection
+from gateway_interface.openings import OpeningSession
+from gateway_interface.scopes import endpoint, websocket_scope
+from gateway_interface.services import FOREVER, Services, log_access
+from gateway_layer.codec import Message, pack
+from gateway_layer.errors import ProtocolError
+from gateway_layer.session import PART, State, event_cost, join_parts, split_event
+
+_HELD_BYTES: Final = 65_536
+"""What a client may send before the application has accepted; then its socket is not read."""
+
+_CLOSE_TIMEOUT_S: Final = 10.0
+"""How long a client may take to answer a close frame."""
+
+_RETRY_AFTER: Final = [(b"retry-after", b"1")]
+
+GOING_AWAY: Final = 1001
+INTERNAL_ERROR: Final = 1011
+SERVICE_RESTART: Final = 1012
+
+
+class _Phase(Enum):
+    """What the connection does now."""
+
+    WAITING = auto()
+    """The application has not answered the handshake."""
+    OPEN = auto()
+    CLOSING = auto()
+    """We sent a close frame and wait for the client's."""
+    DENYING = auto()
+    """The application sends a response instead of accepting."""
+    OVER = auto()
+
+
+_WAITING, _OPEN, _CLOSING, _DENYING, _OVER = _Phase
+
+
+class WebSocketClient(OpeningSession, asyncio.Protocol):
+    """A client's WebSocket.
+
+    Attributes:
+        deadline: When `on_deadline` is due, by the loop's clock.
+    """
+
+    __slots__ = (
+        "_denial",
+        "_handshake",
+        "_heard",
+        "_held",
+        "_parts",
+        "_phase",
+        "_read_paused",
+        "_request_line",
+        "_services",
+        "_transport",
+        "_unsent",
+        "_waiting_to_write",
+        "_write_paused",
+        "_ws",
+        "deadline",
+        "raw_held",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        transport: asyncio.Transport,
+        handshake: Handshake,
+        head: RequestHead,
+    ) -> None:
+        """Take over a socket from which a valid handshake was read."""
+        super().__init__(services.ids.new(), services.limits.window_bytes)
+        self._services = services
+        self._transport = transport
+        self._handshake: tuple[Handshake, RequestHead] | None = (handshake, head)
+        self._ws: WebSocketConnection | None = None
+        self._denial: ResponseWriter | None = None
+        self._phase = _WAITING
+        self._parts: list[Message] | None = None
+        self._read_paused = False
+        self._write_paused = False
+        self._waiting_to_write = 0
+        self._unsent = 0
+        self._heard = 0.0
+        self.raw_held = b""
+        self.deadline = FOREVER
+
+    def open(self, rest: bytes) -> None:
+        """Ask the workers; `rest` are the bytes that came behind the handshake."""
+        services = self._services
+        transport = self._transport
+        transport.set_protocol(self)
+        services.clients.add(self)
+        services.websockets += 1
+        services.node.sessions[self.connection] = self
+        self.deadline = services.loop.time() + services.config.queue_deadline_s
+        assert self._handshake is not None, "opened once"
+        handshake, head = self._handshake
+        if rest:
+            self._hold(rest)
+        client = endpoint(transport.get_extra_info("peername"))
+        server = endpoint(transport.get_extra_info("sockname"))
+        scope = websocket_scope(head, handshake.subprotocols, client, server)
+        queue = services.routes.queue(head.path, "websocket")
+        services.openings.open(self, queue, "websocket", scope)
+
+    def mark(self) -> None:
+        """Have this session's frames sent at the end of the turn."""
+        if not self.dirty:
+            self._services.node.mark(self)
+
+    # asyncio's side.
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the client."""
+        if self._ws is not None:
+            self._heard = self._services.loop.time()
+            self._feed(self._ws, data)
+        elif self._phase is _WAITING:
+            self._hold(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self._services.clients.discard(self)
+        if self._ws is not None:
+            self._ws.receive_eof()
+            self._tell_end(self._ws)
+        else:
+            self._end_session(1006, "")
+        self._phase = _OVER
+        self._ws = None
+
+    def pause_writing(self) -> None:
+        """The client takes less than the application gives: grant it no more credit."""
+        self._write_paused = True
+        self._waiting_to_write = self._transport.get_write_buffer_size()
+        self.deadline = self._services.loop.time() + self._services.limits.send_timeout_s
+
+    def resume_writing(self) -> None:
+        """The client has taken what waited."""
+        self._write_paused = False
+        unsent, self._unsent = self._unsent, 0
+        if unsent and self.state is State.BOUND:
+            self.drained(unsent)
+        self._set_deadline()
+
+    # From the client.
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what comes before the answer; the protocol must not see it yet."""
+        self.raw_held += data
+        if len(self.raw_held) > _HELD_BYTES:
+            self._pause_reading()
+
+    def _feed(self, ws: WebSocketConnection, data: bytes) -> None:
+        ws.receive_data(data)
+        for message in ws.messages():
+            key = "text" if message.__class__ is str else "bytes"
+            event: Message = {"type": "websocket.receive", key: message}
+            self.emit(split_event(event, key), event_cost(event))
+        out = ws.pending_output()
+        if out:
+            self._transport.write(out)
+        if ws.closed is not None:
+            self._tell_end(ws)
+            self._close_transport()
+        elif self.congested:
+            self._pause_reading()
+
+    def _tell_end(self, ws: WebSocketConnection) -> None:
+        code, reason = (ws.closed.code, ws.closed.reason) if ws.closed else (1006, "")
+        self._end_session(code, reason)
+
+    def _end_session(self, code: int, reason: str) -> None:
+        """Tell the worker, and forget the connection."""
+        if self.state is State.CLOSED:
+            return
+        if self._handshake is not None:
+            self._log(499)
+        self._services.openings.forget(self)
+        self.close(pack({"type": "websocket.disconnect", "code": code, "reason": reason}))
+        self._services.node.sessions.pop(self.connection, None)
+
+    # From the worker.
+
+    def on_events(self, events: tuple[Message, ...]) -> None:
+        """Write what the application sent in one turn, all frames in one piece."""
+        chunks: list[bytes] = []
+        cost = 0
+        for event in events:
+            kind = event["type"]
+            if kind == "websocket.send":
+                if PART in event:
+                    self._parts = [*(self._parts or ()), event]
+                    continue
+                if self._parts:
+                    event = join_parts(self._parts, event)
+                    self._parts = None
+                chunks.append(self._encode(event))
+            elif chunks and kind == "websocket.close":
+                self._transport.write(b"".join(chunks))
+                chunks.clear()
+                self._handle(kind, event)
+            else:
+                self._handle(kind, event)
+            cost += event_cost(event)
+        if chunks:
+            self._transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        if self.state is State.BOUND:
+            if self._write_paused:
+                self._unsent += cost
+            else:
+                self.drained(cost)
+
+    def _encode(self, event: Message) -> bytes:
+        if self._ws is None:
+            raise ProtocolError("websocket.send before websocket.accept")
+        text = event.get("text")
+        return self._ws.send_bytes(event["bytes"]) if text is None else self._ws.send_text(text)
+
+    def _handle(self, kind: str, event: Message) -> None:
+        """Carry out an event that is not a message."""
+        if kind == "websocket.accept" and self._phase is _WAITING:
+            self._accept(event.get("subprotocol"), event.get("headers") or ())
+        elif kind == "websocket.close":
+            if self._phase is _WAITING:
+                self._refuse(403, "Forbidden")
+            else:
+                self._close(event["code"], event.get("reason") or "")
+        elif kind == "websocket.http.response.start" and self._phase is _WAITING:
+            self._deny(event["status"], event["headers"])
+        elif kind == "websocket.http.response.body" and self._denial is not None:
+            self._deny_body(self._denial, event["body"], event["more_body"])
+        else:
+            raise ProtocolError(f"event {kind!r} while {self._phase.name}")
+
+    def _accept(self, subprotocol: str | None, headers: Any) -> None:
+        assert self._handshake is not None, "waiting keeps the handshake"
+        handshake, _head = self._handshake
+        response = handshake.accept(subprotocol, headers, self._services.date())
+        if response is None:
+            self._refuse(500, "Internal Server Error")
+            return
+        self._log(101)
+        self._ws = handshake.connection(max_size=self._services.config.websocket.max_size)
+        self._handshake = None
+        self._phase = _OPEN
+        self._transport.write(response)
+        held, self.raw_held = self.raw_held, b""
+        self._heard = self._services.loop.time()
+        self._set_deadline()
+        self._resume_reading()
+        if held:
+            self._feed(self._ws, held)
+
+    def _deny(self, status: int, headers: Any) -> None:
+        self._denial = ResponseWriter("GET", "1.1", keep_alive=False)
+        if not self._denial.start(status, headers, self._services.date()):
+            self._refuse(502, "the application sent an invalid response head")
+            return
+        self._log(status)
+        self._handshake = None
+        self._phase = _DENYING
+        self.raw_held = b""
+
+    def _deny_body(self, denial: ResponseWriter, body: bytes, more: bool) -> None:
+        self._transport.write(denial.body(body, more))
+        if not more:
+            self._end_session(1006, "")
+            self._close_transport()
+
+    def _refuse(self, status: int, reason: str, headers: Any = ()) -> None:
+        """Answer the handshake with an error instead of 101."""
+        self._services.count_refusal(status)
+        self._log(status)
+        self._handshake = None
+        self._end_session(1006, "")
+        date = self._services.date()
+        self._transport.write(simple_response(status, reason + "\n", date=date, headers=headers))
+        self._close_transport()
+
+    def _close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; the application needs to hear no more."""
+        if self._ws is None:
+            # A denial that has begun: cut it.
+            self._end_session(1006, "")
+            self._close_transport()
+            return
+        out = self._ws.close(code, reason)
+        if out:
+            self._transport.write(out)
+        self._phase = _CLOSING
+        self.deadline = self._services.loop.time() + _CLOSE_TIMEOUT_S
+        self._end_session(code, reason)
+        self._resume_reading()
+
+    def _give_up(self, status: int, reason: str, code: int) -> None:
+        """Refuse with a status before the answer, close with a code after it."""
+        if self._phase is _WAITING:
+            self._refuse(status, reason, _RETRY_AFTER if status == 503 else ())
+        elif self._phase is _OPEN or self._phase is _DENYING:
+            self._close(code, reason)
+
+    def on_confirmed(self, seq: int) -> None:
+        """The application has consumed: read on."""
+        if self._read_paused and self._ws is not None and not self.congested:
+            self._resume_reading()
+
+    def on_claimed(self) -> None:
+        """A worker has the connection; now it is its answer that is waited for."""
+        super().on_claimed()
+        timeout_s = self._services.limits.response_timeout_s
+        self.deadline = self._services.loop.time() + timeout_s if timeout_s else FOREVER
+
+    def on_done(self, outcome: str) -> None:
+        """The application ended without closing."""
+        if outcome == "returned" and self._phase is _OPEN:
+            self._close(1000, "")
+        elif outcome == "drain":
+            self._give_up(503, "the worker stopped", SERVICE_RESTART)
+        else:
+            self._give_up(500, "Internal Server Error", INTERNAL_ERROR)
+
+    def on_refused(self) -> None:
+        """Certainly not started: another worker shall have it."""
+        self._services.openings.give_back(self)
+
+    def on_lost(self, reason: str) -> None:
+        """The worker died, or a part of what it sent may be missing."""
+        self._give_up(502, "the worker died", SERVICE_RESTART)
+
+    def on_malformed(self, reason: str) -> None:
+        """The worker sent what cannot be read."""
+        self._give_up(502, "the worker sent an invalid event", INTERNAL_ERROR)
+
+    def on_queue_full(self) -> None:
+        """Too many connections wait already."""
+        self._give_up(503, "too many connections are waiting", SERVICE_RESTART)
+
+    def on_expired(self) -> None:
+        """No worker took the connection in time."""
+        self._give_up(504, "no worker took the connection in time", SERVICE_RESTART)
+
+    def on_unavailable(self) -> None:
+        """Redis is away."""
+        self._give_up(503, "the gateway has no connection to its workers", SERVICE_RESTART)
+
+    # Deadlines and the end.
+
+    def _set_deadline(self) -> None:
+        """Ping a client that is silent for long."""
+        if self._phase is _OPEN and not self._write_paused:
+            interval_s = self._services.config.websocket.ping_interval_s
+            self.deadline = self._heard + interval_s if interval_s else FOREVER
+
+    def on_deadline(self, now: float) -> None:
+        """Somebody has not done in time what was waited for."""
+        if self._write_paused:
+            waiting = self._transport.get_write_buffer_size()
+            if waiting >= self._waiting_to_write:
+                self._transport.abort()
+            else:
+                self._waiting_to_write = waiting
+                self.deadline = now + self._services.limits.send_timeout_s
+        elif self._phase is _OPEN:
+            self._keep_alive(now)
+        elif self._phase is _WAITING:
+            if self.state is State.QUEUED:
+                self.on_expired()
+            else:
+                self._refuse(504, "the application took too long")
+        else:
+            self._transport.abort()
+
+    def _keep_alive(self, now: float) -> None:
+        """Ping, or give up a client that did not answer the last ping."""
+        ws, options = self._ws, self._services.config.websocket
+        assert ws is not None, "an open connection"
+        if self._read_paused or now - self._heard < options.ping_interval_s:
+            # While we do not read, a pong could not be seen: the clock stands still.
+            self._heard = max(self._heard, now) if self._read_paused else self._heard
+            self._set_deadline()
+        elif ws.awaiting_pong:
+            self._transport.abort()
+        else:
+            self._transport.write(ws.ping())
+            self.deadline = now + options.ping_timeout_s if options.ping_timeout_s else FOREVER
+
+    def drain(self) -> None:
+        """The server stops."""
+        self._give_up(503, "the server stops", SERVICE_RESTART)
+
+    def abort(self) -> None:
+        """End now."""
+        self._transport.abort()
+
+    def _close_transport(self) -> None:
+        self._phase = _OVER
+        self.deadline = self._services.loop.time() + _CLOSE_TIMEOUT_S
+        self._transport.close()
+
+    def _log(self, status: int) -> None:
+        log = self._services.access_log
+        if log is not None and self._handshake is not None:
+            head = self._handshake[1]
+            query = b"?" + head.query_string if head.query_string else b""
+            client = endpoint(self._transport.get_extra_info("peername"))
+            log_access(log, client, head.method, head.raw_path + query, head.http_version, status)
+
+    def _pause_reading(self) -> None:
+        if not self._read_paused:
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._read_paused and not self._transport.is_closing():
+            self._read_paused = False
+            self._transport.resume_reading()

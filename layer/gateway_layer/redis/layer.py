@@ -1,0 +1,395 @@
+"""The channel layer on Redis: lists as queues and inboxes, read with BLMPOP, written in batches."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from gateway_layer.base import PULL_TIMEOUT_S, ChannelLayer, OnEntries, OnPushed
+from gateway_layer.config import LayerConfig
+from gateway_layer.errors import LayerUnavailable
+from gateway_layer.redis.address import parse_address
+from gateway_layer.redis.checks import check_server
+from gateway_layer.redis.keys import (
+    INBOX_BACKLOG_TTL_S,
+    QUEUE_BACKLOG_TTL_S,
+    TOMBSTONE_S,
+    Keys,
+)
+from gateway_layer.redis.liveness import Lease, Renewal, boot_time_s
+from gateway_layer.redis.pipe import Pipe, ServerInfo
+from gateway_layer.redis.resp import pack_command
+
+_log = logging.getLogger("gateway.layer")
+
+_INBOX_COUNT: Final = 32
+_INBOX_CAPACITY: Final = 65_536
+"""Entries in an inbox at which its owner counts as gone: nobody reads for minutes."""
+
+
+class RedisLayer(ChannelLayer):
+    """One process's access to the channel layer on a Redis-compatible server >= 7.
+
+    Three kinds of connection: one writes, one reads the inbox, one reads each queue pulled from.
+    """
+
+    def __init__(
+        self,
+        config: LayerConfig,
+        kind: str,
+        *,
+        pid: str | None = None,
+        parent: str | None = None,
+    ) -> None:
+        """Prepare; nothing connects before `start`.
+
+        Args:
+            config: Where Redis is.
+            kind: `interface`, `worker`, …
+            pid: Given by the supervisor; None draws one.
+            parent: The supervisor's pid.
+        """
+        super().__init__(kind, pid=pid)
+        self._address: Final = parse_address(config.redis)
+        self._keys: Final = Keys(config.namespace)
+        self._death_s: Final = config.lease_s * 1.3
+        self._lease: Final = Lease(config, self.pid, kind, parent, self._renewed_in_thread)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer: Final = Pipe(
+            self._address,
+            name=f"{kind}-write",
+            on_connected=self._on_writer_connected,
+            on_disconnected=self._on_disconnected,
+        )
+        self._reader: Final = Pipe(
+            self._address,
+            name=f"{kind}-inbox",
+            blocking_s=PULL_TIMEOUT_S,
+            on_connected=self._on_reader_connected,
+            on_disconnected=self._on_disconnected,
+        )
+        self._pulls: dict[str, _QueueReader] = {}
+        inbox, pushes = self._keys.inbox(self.pid), self._keys.pushes(self.pid)
+        self._reads: Final = tuple(
+            pack_command("BLMPOP", PULL_TIMEOUT_S, 2, *pair, "LEFT", "COUNT", _INBOX_COUNT)
+            for pair in ((inbox, pushes), (pushes, inbox))
+        )
+        self._read_turn = 0
+        self._inboxes: dict[str, _Backlog] = {}
+        self._queues: dict[str, _Backlog] = {}
+        self._absent_since: dict[str, float] = {}
+        self._buried: set[str] = set()
+        self._clock_offset_ms = 0.0
+        self._data_id = ""
+        self._ready = False
+        self._closing = False
+        self._warned: set[str] = set()
+
+    # Life.
+
+    @property
+    def available(self) -> bool:
+        """See the contract."""
+        return self._ready
+
+    async def start(self) -> None:
+        """See the contract. Waits for as long as Redis cannot be reached, trying again."""
+        self._loop = asyncio.get_running_loop()
+        self._writer.start()
+        self._reader.start()
+        await self._writer.wait_connected(None)
+        await self._reader.wait_connected(None)
+        self._check(self._writer.server)
+        while True:
+            try:
+                self._on_renewed(await self._loop.run_in_executor(None, self._lease.renew))
+                break
+            except Exception as error:
+                _log.info("not registered yet: %s", error)
+                await asyncio.sleep(0.5)
+        self._lease.start()
+        self._beat()
+        self._become_ready()
+
+    async def close(self) -> None:
+        """See the contract."""
+        self._closing = True
+        self._ready = False
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, lambda: self._lease.stop(leave=True))
+        for reader in self._pulls.values():
+            await reader.pipe.close()
+        await self._reader.close()
+        await self._writer.close()
+
+    def _beat(self) -> None:
+        self._lease.beat = time.monotonic()
+        if not self._closing and self._loop is not None:
+            self._loop.call_later(1.0, self._beat)
+
+    def _check(self, server: ServerInfo | None) -> None:
+        for warning in check_server(server) if server else ():
+            if warning not in self._warned:
+                self._warned.add(warning)
+                _log.warning("%s", warning)
+
+    def now_ms(self) -> int:
+        """See the contract: Redis's clock, as last sampled."""
+        return int(boot_time_s() * 1000 + self._clock_offset_ms)
+
+    # Connections and losses.
+
+    def _on_writer_connected(self, server: ServerInfo) -> None:
+        self.incarnation = server.run_id
+        self._maybe_ready()
+
+    def _on_reader_connected(self, server: ServerInfo) -> None:
+        self.incarnation = server.run_id
+        self._read_inbox()
+        self._maybe_ready()
+
+    def _maybe_ready(self) -> None:
+        # Before the first registration `start` decides; after a loss this is the way back.
+        if self._data_id and self._writer.connected and self._reader.connected:
+            self._become_ready()
+
+    def _become_ready(self) -> None:
+        if not self._ready and not self._closing:
+            self._ready = True
+            self.on_available()
+
+    def _on_disconnected(self, _error: Exception | None) -> None:
+        if self._ready and not self._closing:
+            self._ready = False
+            self.on_lost()
+
+    # Leases and deaths.
+
+    def _renewed_in_thread(self, renewal: Renewal) -> None:
+        assert self._loop is not None, "the lease runs after start"
+        self._loop.call_soon_threadsafe(self._on_renewed, renewal)
+
+    def _on_renewed(self, renewal: Renewal) -> None:
+        self._clock_offset_ms = renewal.clock_offset_ms
+        if self._data_id and renewal.data_id != self._data_id and self._ready:
+            _log.warning("Redis has lost its data: what was under way through it is ended")
+            self.on_lost()
+            self.on_available()
+        self._data_id = renewal.data_id
+        if renewal.fenced and not self._closing:
+            self._rejoin()
+        now = time.monotonic()
+        for pid in renewal.dead:
+            self._found_dead(pid)
+        for pid in list(self._inboxes):
+            if pid in renewal.alive:
+                self._absent_since.pop(pid, None)
+            elif now - self._absent_since.setdefault(pid, now) >= self._death_s:
+                self._found_dead(pid)
+
+    def _rejoin(self) -> None:
+        """This process was held for dead: its peers have ended everything; begin anew."""
+        _log.warning("this process was held for dead (it did not run for a while); rejoining")
+        self.on_lost()
+        self.on_available()
+        assert self._loop is not None, "renewals come after start"
+        self._loop.run_in_executor(None, lambda: self._quietly(self._lease.renew, rejoin=True))
+
+    def _found_dead(self, pid: str) -> None:
+        if pid == self.pid or pid in self._buried:
+            return
+        self._buried.add(pid)
+        self._inboxes.pop(pid, None)
+        self._absent_since.pop(pid, None)
+        self.on_peer_dead(pid)
+        assert self._loop is not None, "deaths are found after start"
+        self._forget(pid)
+        self._loop.call_later(TOMBSTONE_S + 1, self._forget_for_good, pid)
+
+    def _forget(self, pid: str) -> None:
+        if not self._closing and self._loop is not None:
+            self._loop.run_in_executor(None, lambda: self._quietly(self._lease.forget, pid))
+
+    def _forget_for_good(self, pid: str) -> None:
+        self._forget(pid)
+        self._buried.discard(pid)
+
+    def _quietly(self, call: Callable[..., object], *args: object, **options: object) -> None:
+        try:
+            call(*args, **options)
+        except Exception as error:
+            _log.info("tidying up in Redis failed: %s", error)
+
+    # Reading.
+
+    def _read_inbox(self) -> None:
+        self._read_turn ^= 1
+        try:
+            self._reader.write(self._reads[self._read_turn], self._on_inbox_reply)
+        except LayerUnavailable:
+            return
+
+    def _on_inbox_reply(self, reply: Any) -> None:
+        if isinstance(reply, LayerUnavailable):
+            return
+        # The next read goes out first, so that Redis fills it while this one is handled.
+        self._read_inbox()
+        if reply.__class__ is list:
+            self.on_inbox(reply[1])
+        elif reply is not None:
+            _log.error("reading this process's inbox: %s", reply)
+
+    def pull(self, queue: str, count: int, on_entries: OnEntries) -> None:
+        """See the contract."""
+        reader = self._pulls.get(queue)
+        if reader is None:
+            reader = self._pulls[queue] = _QueueReader(self, queue)
+        reader.pull(count, on_entries)
+
+    # Writing.
+
+    def push(self, queue: str, entry: bytes, on_pushed: OnPushed) -> None:
+        """See the contract."""
+        backlog = self._queues.get(queue)
+        if backlog is None:
+            backlog = _Backlog(self._writer, self._keys.queue(queue), QUEUE_BACKLOG_TTL_S)
+            self._queues[queue] = backlog
+        self._require_ready()
+
+        def on_length(length: Any, index: int, count: int) -> None:
+            if length.__class__ is int:
+                if length > count:
+                    backlog.keep()
+                on_pushed(length - count + index + 1)
+            else:
+                on_pushed(_as_error(length))
+
+        self._writer.push(backlog.key, entry, on_length)
+
+    def deliver(self, pid: str, entry: bytes) -> None:
+        """See the contract."""
+        self._require_ready()
+        backlog = self._inboxes.get(pid)
+        if backlog is None:
+            backlog = _Backlog(self._writer, self._keys.inbox(pid), INBOX_BACKLOG_TTL_S)
+            self._inboxes[pid] = backlog
+        if backlog.length > _INBOX_CAPACITY:
+            self._found_dead(pid)
+            return
+        self._writer.push(backlog.key, entry, backlog.on_length)
+
+    def recall(self, queue: str, entry: bytes, on_recalled: Callable[[bool], None]) -> None:
+        """See the contract."""
+        command = pack_command("LREM", self._keys.queue(queue), 1, entry)
+        try:
+            self._writer.write(command, lambda reply: on_recalled(reply == 1))
+        except LayerUnavailable:
+            assert self._loop is not None, "recalls come after start"
+            self._loop.call_soon(on_recalled, False)
+
+    def flush(self) -> None:
+        """See the contract."""
+        self._writer.flush()
+
+    def _require_ready(self) -> None:
+        if not self._ready:
+            raise LayerUnavailable("Redis cannot be reached at present; retry later")
+
+    async def _called(self, call: Callable[[Callable[[Any], None]], None]) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(result: Any) -> None:
+            if future.cancelled():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        call(done)
+        return await future
+
+
+class _Backlog:
+    """A list in Redis that gets an expiry while nobody keeps it empty."""
+
+    __slots__ = ("_kept", "_ttl_s", "_writer", "key", "length")
+
+    def __init__(self, writer: Pipe, key: bytes, ttl_s: int) -> None:
+        self.key: Final = key
+        self.length = 0
+        self._writer = writer
+        self._ttl_s = ttl_s
+        self._kept = 0.0
+
+    def on_length(self, length: Any, _index: int, count: int) -> None:
+        """Take in the reply to a push."""
+        if length.__class__ is int:
+            self.length = length
+            if length > count:
+                self.keep()
+
+    def keep(self) -> None:
+        """Renew the expiry, at most once a second."""
+        now = time.monotonic()
+        if now - self._kept >= 1.0:
+            self._kept = now
+            self._writer.write(pack_command("EXPIRE", self.key, self._ttl_s), None)
+
+
+class _QueueReader:
+    """The connection that pulls from one queue; its reads block, so nothing else goes on it."""
+
+    def __init__(self, layer: RedisLayer, queue: str) -> None:
+        self._layer: Final = layer
+        self._key: Final = layer._keys.queue(queue)
+        self._want: tuple[int, OnEntries] | None = None
+        self._commands: dict[int, bytes] = {}
+        self.pipe: Final = Pipe(
+            layer._address,
+            name=f"{layer.kind}-pull-{queue}",
+            blocking_s=PULL_TIMEOUT_S,
+            on_connected=self._on_connected,
+            on_disconnected=None,
+        )
+        self.pipe.start()
+
+    def pull(self, count: int, on_entries: OnEntries) -> None:
+        """Ask for up to `count` entries; kept until connected when the connection is down."""
+        assert self._want is None, "one pull per queue at a time"
+        self._want = (count, on_entries)
+        if self.pipe.connected:
+            self._ask()
+
+    def _on_connected(self, server: ServerInfo) -> None:
+        self._layer.incarnation = server.run_id
+        if self._want:
+            self._ask()
+
+    def _ask(self) -> None:
+        assert self._want is not None, "asked without a pull"
+        count = self._want[0]
+        command = self._commands.get(count)
+        if command is None:
+            command = pack_command("BLMPOP", PULL_TIMEOUT_S, 1, self._key, "LEFT", "COUNT", count)
+            self._commands[count] = command
+        self.pipe.write(command, self._on_reply)
+
+    def _on_reply(self, reply: Any) -> None:
+        if isinstance(reply, LayerUnavailable) or self._want is None:
+            # Asked again by `_on_connected`; what Redis popped for us meanwhile is lost, and the
+            # interface server finds out by its deadline.
+            return
+        _count, on_entries = self._want
+        self._want = None
+        entries: Sequence[bytes] = ()
+        if reply.__class__ is list:
+            entries = reply[1]
+        elif reply is not None:
+            _log.error("reading the queue %s: %s", self._key.decode(), reply)
+        on_entries(entries)
+
+
+def _as_error(value: Any) -> Exception:
+    return value if isinstance(value, Exception) else LayerUnavailable(str(value))

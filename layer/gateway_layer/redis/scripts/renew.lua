@@ -1,0 +1,34 @@
+-- Renew one process's place among the living, and bury those whose lease has ended.
+--
+-- KEYS[1]  {p}:alive  zset  pid -> end of its lease, in ms of this server's clock
+-- KEYS[2]  {p}:dead   zset  pid -> when its tombstone goes, in ms
+-- KEYS[3]  {p}:inc    string, set once in the life of this data
+-- ARGV[1]  pid, or '' to look without renewing
+-- ARGV[2]  lease in ms
+-- ARGV[3]  proposed incarnation
+-- ARGV[4]  tombstone in ms
+-- ARGV[5]  expiry of the three keys in s
+-- Returns  {now in ms, incarnation, {dead pids}, {live pids}, 1 if ARGV[1] itself was found dead}
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+redis.call('SET', KEYS[3], ARGV[3], 'NX')
+for _, pid in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE')) do
+  if pid ~= ARGV[1] then
+    redis.call('ZREM', KEYS[1], pid)
+    redis.call('ZADD', KEYS[2], now + tonumber(ARGV[4]), pid)
+  end
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
+local fenced = 0
+if ARGV[1] ~= '' then
+  if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+    fenced = 1
+  else
+    redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
+  end
+end
+for _, key in ipairs(KEYS) do
+  redis.call('EXPIRE', key, ARGV[5])
+end
+return {now, redis.call('GET', KEYS[3]), redis.call('ZRANGE', KEYS[2], 0, -1),
+        redis.call('ZRANGE', KEYS[1], 0, -1), fenced}

@@ -1,0 +1,269 @@
+"""The interface server's side of a connection's session: owner, numbering, window, credit."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from enum import Enum, auto
+from typing import Any, Final
+
+from gateway_layer.codec import Message, array_header, pack
+from gateway_layer.errors import ProtocolError
+from gateway_layer.wire import CLAIM, CREDIT, DATA, DONE, EVENTS, REFUSE, RESET, Credit, Reset
+
+_STREAM: Final = 0
+
+
+class State(Enum):
+    """Where a connection stands; CLOSED is absorbing."""
+
+    QUEUED = auto()
+    """An opening is in the shared queue; nobody has claimed it."""
+    BOUND = auto()
+    """A worker runs an instance for the current epoch; only its frames count."""
+    CLOSED = auto()
+
+
+class InterfaceSession(ABC):
+    """One connection at its owner. Subclasses speak the client's protocol through the hooks.
+
+    Attributes:
+        connection: The connection's id, the local part of its reply channel.
+        epoch: Number of the current opening; raised by each push of it.
+        worker: pid of the bound worker, None unless BOUND.
+        dirty: The session waits in the node's list of those with something to send.
+    """
+
+    __slots__ = (
+        "_credit_due",
+        "_drained",
+        "_events",
+        "_first",
+        "_granted",
+        "_held",
+        "_outstanding",
+        "_seq",
+        "_unconfirmed",
+        "_window",
+        "connection",
+        "dirty",
+        "epoch",
+        "state",
+        "window",
+        "worker",
+    )
+
+    def __init__(self, connection: str, window: int) -> None:
+        """Begin QUEUED, before the first push.
+
+        Args:
+            connection: The connection's id.
+            window: Cost of events that the worker may have under way to the client.
+        """
+        self.connection = connection
+        self.window = window
+        self.state = State.QUEUED
+        self.epoch = 0
+        self.worker: str | None = None
+        self.dirty = False
+        self._window = 0
+        self._events: list[bytes] = []
+        self._first = 1
+        self._seq = 0
+        self._unconfirmed: deque[tuple[int, int]] | None = None
+        self._held: deque[tuple[list[bytes], int]] | None = None
+        self._outstanding = 0
+        self._granted = window
+        self._drained = 0
+        self._credit_due = False
+
+    # What the client's protocol does with it.
+
+    @abstractmethod
+    def on_events(self, events: tuple[Message, ...]) -> None:
+        """Carry out what the application sent in one turn of its loop."""
+
+    @abstractmethod
+    def on_claimed(self) -> None:
+        """A worker has taken the connection."""
+
+    @abstractmethod
+    def on_confirmed(self, seq: int) -> None:
+        """The application has asked for an event after the `seq`-th; see `congested` anew."""
+
+    @abstractmethod
+    def on_done(self, outcome: str) -> None:
+        """The instance ended before its protocol did: `returned`, `error` or `drain`."""
+
+    @abstractmethod
+    def on_refused(self) -> None:
+        """The opening was certainly not started; it may be pushed again."""
+
+    @abstractmethod
+    def on_lost(self, reason: str) -> None:
+        """The worker died, or something of its answer may be missing."""
+
+    @abstractmethod
+    def on_malformed(self, reason: str) -> None:
+        """The worker sent something that cannot be read; end this connection visibly."""
+
+    @abstractmethod
+    def mark(self) -> None:
+        """Have the node call `take_frames` at the end of this turn."""
+
+    # Inputs from the client's side.
+
+    @property
+    def peer(self) -> str | None:
+        """The process at the other end: the bound worker, or None."""
+        return self.worker
+
+    @property
+    def congested(self) -> bool:
+        """Whether events wait for credit, so that the socket should not be read."""
+        return bool(self._held)
+
+    def next_epoch(self) -> int:
+        """Begin a new opening and return its number; counts of the last one are void."""
+        self.epoch += 1
+        self.state = State.QUEUED
+        self.worker = None
+        return self.epoch
+
+    def emit(self, parts: list[bytes], cost: int) -> None:
+        """Send one event, packed in one or more parts, as soon as there is credit for it.
+
+        Args:
+            parts: What `split_event` returned, or one packed event.
+            cost: Payload bytes + EVENT_OVERHEAD, for the whole event.
+        """
+        if self.state is State.CLOSED:
+            return
+        if self.state is State.BOUND and not self._held and self._fits(cost):
+            self._take_on(parts, cost)
+        else:
+            if self._held is None:
+                self._held = deque()
+            self._held.append((parts, cost))
+
+    def drained(self, cost: int) -> None:
+        """Count events that the client's socket has taken; grants credit for more."""
+        self._drained += cost
+        if (self._drained + self.window - self._granted) * 2 >= self.window:
+            self._granted = self._drained + self.window
+            self._credit_due = True
+            self.mark()
+
+    def close(self, last_event: bytes | None = None) -> None:
+        """End the session; a bound worker is told by `last_event`, past any credit."""
+        if self.state is State.BOUND and last_event is not None:
+            while self._held:
+                self._take_on(*self._held.popleft())
+            self._take_on([last_event], 0)
+        self.state = State.CLOSED
+
+    # Inputs from the wire.
+
+    def handle(self, sender: str, frame: tuple[Any, ...]) -> bytes | None:
+        """Take in one frame of the worker.
+
+        Returns:
+            A packed frame for the sender when the frame did not count here (fencing), else None.
+
+        Raises:
+            ProtocolError: The frame is malformed.
+        """
+        op, epoch = frame[1], frame[2]
+        if self.state is State.CLOSED:
+            return self._reset(epoch) if op == CLAIM else None
+        if epoch != self.epoch:
+            return self._reset(epoch)
+        if sender != self.worker:
+            return self._handle_unbound(sender, op, frame)
+        if op == DATA:
+            _connection, _op, _epoch, events, confirmed, _state = frame
+            if events:
+                self.on_events(events)
+            if confirmed is not None:
+                self._confirm(confirmed)
+        elif op == DONE:
+            self.on_done(frame[3])
+        else:
+            raise ProtocolError(f"op {op!r} from the bound worker")
+        return None
+
+    def _handle_unbound(self, sender: str, op: int, frame: tuple[Any, ...]) -> bytes | None:
+        if self.state is State.QUEUED:
+            if op == CLAIM:
+                window = frame[3]
+                if window.__class__ is not int or window < 0:
+                    raise ProtocolError("a claim without a window")
+                self.worker = sender
+                self.state = State.BOUND
+                self._window = window
+                self._release_held()
+                self.on_claimed()
+                return None
+            if op == REFUSE:
+                self.on_refused()
+                return None
+        return self._reset(frame[2])
+
+    def _reset(self, epoch: int) -> bytes:
+        return pack(Reset(self.connection, RESET, epoch))
+
+    # Numbering, window and credit.
+
+    def _fits(self, cost: int) -> bool:
+        # The first event may overdraw, so that one larger than the window passes at all.
+        return self._outstanding == 0 or self._outstanding + cost <= self._window
+
+    def _take_on(self, parts: list[bytes], cost: int) -> None:
+        self._events += parts
+        self._seq += len(parts)
+        self._outstanding += cost
+        if self._unconfirmed is None:
+            self._unconfirmed = deque()
+        self._unconfirmed.append((self._seq, cost))
+        self.mark()
+
+    def _release_held(self) -> None:
+        held = self._held
+        while held and self._fits(held[0][1]):
+            self._take_on(*held.popleft())
+
+    def _confirm(self, seq: int) -> None:
+        if seq.__class__ is not int or seq > self._seq:
+            raise ProtocolError(f"confirmation of event {seq!r}, {self._seq} were sent")
+        unconfirmed = self._unconfirmed
+        while unconfirmed and unconfirmed[0][0] <= seq:
+            self._outstanding -= unconfirmed.popleft()[1]
+        if self._held:
+            self._release_held()
+        self.on_confirmed(seq)
+
+    # Output.
+
+    def take_frames(self) -> list[bytes]:
+        """Return the packed frames of this turn for the bound worker, and forget them."""
+        frames: list[bytes] = []
+        if self._events:
+            events = self._events
+            self._events = []
+            frames.append(
+                b"".join(
+                    (
+                        b"\x96",
+                        pack(self.connection),
+                        pack(EVENTS),
+                        pack(self.epoch),
+                        pack(_STREAM),
+                        pack(self._first),
+                        array_header(len(events)),
+                        *events,
+                    )
+                )
+            )
+            self._first += len(events)
+        if self._credit_due:
+            self._credit_due = False
+            frames.append(pack(Credit(self.connection, CREDIT, self.epoch, self._granted)))
+        return frames

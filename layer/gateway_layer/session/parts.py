@@ -1,0 +1,47 @@
+"""Events larger than a chunk travel in parts and are whole again for whoever handles them."""
+
+from typing import Final
+
+from gateway_layer.codec import Message, pack
+from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD
+
+PART: Final = "gateway.part"
+"""Key of an event of which another part follows."""
+
+_CHARACTERS: Final = CHUNK_BYTES // 4
+"""A str is cut by characters, each at most 4 bytes of UTF-8, so that no character is broken."""
+
+
+def event_cost(event: Message) -> int:
+    """Return what a whole event costs: bytes or characters of its payload, + EVENT_OVERHEAD.
+
+    Both sides count with this one function, for credit is a running total.
+    """
+    payload = event.get("body") or event.get("text") or event.get("bytes")
+    return EVENT_OVERHEAD + len(payload) if payload else EVENT_OVERHEAD
+
+
+def split_event(event: Message, key: str) -> list[bytes]:
+    """Pack an event; one whose payload `event[key]` (str or bytes) is large, in parts.
+
+    Returns:
+        Packed events of the same type; all but the last are marked as parts.
+    """
+    payload = event[key]
+    if len(payload) <= _CHARACTERS:
+        return [pack(event)]
+    step = _CHARACTERS if payload.__class__ is str else CHUNK_BYTES
+    kind = event["type"]
+    cuts = range(0, len(payload), step)
+    packed = [pack({"type": kind, key: payload[at : at + step], PART: True}) for at in cuts[:-1]]
+    packed.append(pack({**event, key: payload[cuts[-1] :]}))
+    return packed
+
+
+def join_parts(parts: list[Message], last: Message) -> Message:
+    """Return the whole event from its earlier parts and its last."""
+    key = "text" if last.get("text") is not None else "bytes"
+    pieces = [part[key] for part in parts]
+    pieces.append(last[key])
+    empty: str | bytes = "" if key == "text" else b""
+    return {**last, key: empty.join(pieces)}

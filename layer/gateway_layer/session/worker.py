@@ -1,0 +1,219 @@
+"""The worker's side of a connection's session: claim, events, confirmations, credit."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Any
+
+from gateway_layer.codec import Message, array_header, pack
+from gateway_layer.errors import ProtocolError
+from gateway_layer.session.parts import PART, join_parts
+from gateway_layer.wire import (
+    CLAIM,
+    CREDIT,
+    DATA,
+    DONE,
+    EVENTS,
+    RESET,
+    Claim,
+    Done,
+    Open,
+)
+
+_NIL = b"\xc0"
+
+
+class WorkerSession(ABC):
+    """One connection at the worker that runs its instance.
+
+    Attributes:
+        connection: The connection's id.
+        interface: pid of its owner; the reply channel is `interface!connection`.
+        epoch: Number of the opening that this instance was made for.
+        dirty: The session waits in the node's list of those with something to send.
+        inbox: Events that the application has not taken yet.
+    """
+
+    __slots__ = (
+        "_claim_window",
+        "_confirmed",
+        "_credit",
+        "_done",
+        "_given",
+        "_out",
+        "_parts",
+        "_received",
+        "_sent",
+        "_window",
+        "asked",
+        "connection",
+        "dirty",
+        "epoch",
+        "inbox",
+        "interface",
+    )
+
+    def __init__(self, opening: Open, interface: str, window: int) -> None:
+        """Begin with an opening that this worker is about to start.
+
+        Args:
+            opening: The frame from the queue.
+            interface: pid of the process that wrote it.
+            window: Cost of unconfirmed events that the interface may have under way.
+        """
+        self.connection = opening.connection
+        self.interface = interface
+        self.epoch = opening.epoch
+        self.dirty = False
+        self.asked = False
+        self.inbox: deque[tuple[int, Message]] = deque()
+        self._claim_window: int | None = window
+        self._received = 0
+        self._given = 0
+        self._confirmed: int | None = None
+        self._parts: list[Message] | None = None
+        self._out: list[bytes] = []
+        self._window = self._credit = opening.credit
+        self._sent = 0
+        self._done: str | None = None
+
+    @abstractmethod
+    def on_events(self) -> None:
+        """Events have come into `inbox`."""
+
+    @abstractmethod
+    def on_credit(self) -> None:
+        """More may be sent than before."""
+
+    @abstractmethod
+    def on_lost(self, reason: str) -> None:
+        """The interface does not hold this connection with us any more, or is gone."""
+
+    def on_malformed(self, reason: str) -> None:
+        """The interface server sent something that cannot be read: end the instance."""
+        self.on_lost(reason)
+
+    @property
+    def peer(self) -> str:
+        """The process at the other end: the connection's owner."""
+        return self.interface
+
+    @abstractmethod
+    def mark(self) -> None:
+        """Have the node call `take_frames` at the end of this turn."""
+
+    # The application's side.
+
+    def take_event(self) -> Message:
+        """Return the oldest event of `inbox`; it counts as handled when the next is asked for."""
+        self._given, event = self.inbox.popleft()
+        return event
+
+    def confirm(self) -> None:
+        """The application asks for its next event: what it was given is handled.
+
+        The first call tells the interface that the application wants the body (0 is confirmed),
+        which is what sends `100 Continue`.
+        """
+        if self._given != self._confirmed:
+            self._confirmed = self._given
+            self.asked = True
+            if not self.dirty:
+                self.mark()
+
+    def may_send(self, cost: int) -> bool:
+        """Whether an event of this cost may leave now.
+
+        An event larger than the window may overdraw once less than half a window is under way:
+        the interface reports drained credit in halves of a window, so waiting for all of it could
+        wait for ever.
+        """
+        under_way = self._sent - (self._credit - self._window)
+        return under_way + cost <= self._window or under_way * 2 < self._window
+
+    def emit(self, parts: list[bytes], cost: int) -> None:
+        """Send one event, packed in one or more parts; ask `may_send` first."""
+        self._out += parts
+        self._sent += cost
+        if not self.dirty:
+            self.mark()
+
+    def finish(self, outcome: str) -> None:
+        """Say that the instance ended before its protocol did: `returned`, `error`, `drain`."""
+        self._done = outcome
+        self.mark()
+
+    # Inputs from the wire.
+
+    def handle(self, sender: str, frame: tuple[Any, ...]) -> bytes | None:
+        """Take in one frame of the interface; frames of another epoch or sender do not count.
+
+        Raises:
+            ProtocolError: The frame is malformed.
+        """
+        op = frame[1]
+        if sender != self.interface or frame[2] != self.epoch:
+            return None
+        if op == EVENTS:
+            self._take_in(frame[3], frame[4], frame[5])
+        elif op == CREDIT:
+            if frame[3].__class__ is not int:
+                raise ProtocolError("a credit that is not a number")
+            if frame[3] > self._credit:
+                self._credit = frame[3]
+                self.on_credit()
+        elif op == RESET:
+            self.on_lost("the interface server no longer holds this connection with this worker")
+        else:
+            raise ProtocolError(f"op {op!r} from an interface server")
+        return None
+
+    def _take_in(self, stream: int, first: int, events: tuple[Message, ...]) -> None:
+        if stream != 0 or first != self._received + 1:
+            raise ProtocolError(f"event {first!r} of stream {stream!r} after {self._received}")
+        for event in events:
+            self._received += 1
+            if PART in event:
+                if self._parts is None:
+                    self._parts = []
+                self._parts.append(event)
+                continue
+            if self._parts:
+                event = join_parts(self._parts, event)
+                self._parts = None
+            self.inbox.append((self._received, event))
+        if self.inbox:
+            self.on_events()
+
+    # Output.
+
+    def take_frames(self) -> list[bytes]:
+        """Return the packed frames of this turn for the interface, and forget them.
+
+        The claim comes first; what the application sent, and the confirmation of what it handled
+        before that, share one frame, so that they are true together.
+        """
+        frames: list[bytes] = []
+        if self._claim_window is not None:
+            frames.append(pack(Claim(self.connection, CLAIM, self.epoch, self._claim_window)))
+            self._claim_window = None
+        if self._out or self.asked:
+            frames.append(
+                b"".join(
+                    (
+                        b"\x96",
+                        pack(self.connection),
+                        pack(DATA),
+                        pack(self.epoch),
+                        array_header(len(self._out)),
+                        *self._out,
+                        pack(self._confirmed) if self.asked else _NIL,
+                        _NIL,
+                    )
+                )
+            )
+            self._out = []
+            self.asked = False
+        if self._done is not None:
+            frames.append(pack(Done(self.connection, DONE, self.epoch, self._done)))
+            self._done = None
+        return frames

@@ -1,0 +1,231 @@
+"""The wire: envelopes, link headers, and the frames of connections as documented types.
+
+An entry of a Redis list is one msgpack array, the envelope:
+
+    [version, sender, link, frames]
+
+`version` is 1; `sender` the pid of the writing process; `link` the header of the link between the
+two processes, or nil where none is kept (openings in a shared queue, words of a supervisor);
+`frames` an array of frames `[connection, op, epoch, ...]`. Positions 0 and 1 of the envelope and
+the form of `Refuse` never change, whatever the version.
+
+The types below are NamedTuples, so they pack as the arrays that they are on the wire.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from gateway_layer.codec import Message, array_header, pack, unpack
+from gateway_layer.errors import ProtocolError
+
+VERSION: Final = 1
+
+MAX_ENTRY_BYTES: Final = 131_072
+"""A batch is split before it grows over this; a single larger frame goes alone."""
+
+CHUNK_BYTES: Final = 65_536
+"""Bodies travel in pieces of at most this; larger WebSocket messages in parts."""
+
+EVENT_OVERHEAD: Final = 256
+"""What an event costs beside its payload: without it 1-byte messages would defeat the window."""
+
+# Interface to worker, through a shared queue.
+OPEN: Final = 1
+# Worker to interface.
+CLAIM: Final = 2
+DATA: Final = 3
+REFUSE: Final = 4
+DONE: Final = 5
+# Interface to worker.
+EVENTS: Final = 16
+CREDIT: Final = 17
+RESET: Final = 18
+# Any process to any process, without a connection's session.
+MESSAGE: Final = 32
+DEAD: Final = 33
+
+
+class LinkHeader(NamedTuple):
+    """Numbers the batches between two processes; see `gateway_layer.link`."""
+
+    my_gen: int
+    """Generation of the sender's state of this link."""
+    your_gen: int
+    """Generation of the receiver's state as the sender knows it; 0: not known yet."""
+    seq: int
+    """Number of this batch in `my_gen`, from 0."""
+    ack: int
+    """How many batches of `your_gen` have arrived."""
+    flags: int
+    """Sum of FLAG_…; a batch with FLAG_RESET carries no frames and no number."""
+
+
+FLAG_RESET: Final = 1
+
+
+class Open(NamedTuple):
+    """Interface -> queue: a connection that wants an instance."""
+
+    connection: str
+    op: int
+    epoch: int
+    """Number of this opening of the connection, from 1; every push of it has a new one."""
+    kind: str
+    """`http`, `websocket`, or another protocol's."""
+    scope: Message
+    """The ASGI scope without `asgi`, `state` and `extensions`, which the worker adds."""
+    resumed: int
+    """How many instances the connection had before."""
+    state: Message | None
+    """The connection's state as last confirmed."""
+    body: bytes
+    """As much of the request body as had arrived, at most 64 KiB."""
+    more: bool
+    """Whether more of the body follows as events."""
+    deadline_ms: int
+    """Redis time in ms after which nobody waits for this opening."""
+    incarnation: str
+    """Which life of Redis it was pushed into."""
+    credit: int
+    """Cost that the worker may send before the first `Credit`."""
+
+
+class Claim(NamedTuple):
+    """Worker -> interface: I run an instance for this opening. The first of an epoch binds."""
+
+    connection: str
+    op: int
+    epoch: int
+    window: int
+    """Cost of unconfirmed events that the interface may have under way."""
+
+
+class Data(NamedTuple):
+    """Worker -> interface: what an instance did in one turn of the loop."""
+
+    connection: str
+    op: int
+    epoch: int
+    events: tuple[Message, ...]
+    """Events that the application sent, in order."""
+    confirmed: int | None
+    """Events 1..n of stream 0 are handled; 0: the application has asked for its first."""
+    state: Message | None
+    """The connection's state at that moment, where it changed."""
+
+
+class Refuse(NamedTuple):
+    """Worker -> interface: this opening was certainly not started; give it to another."""
+
+    connection: str
+    op: int
+    epoch: int
+    reason: str
+
+
+class Done(NamedTuple):
+    """Worker -> interface: the instance ended before its protocol did."""
+
+    connection: str
+    op: int
+    epoch: int
+    outcome: str
+    """`returned`, `error` (it raised; its traceback is in the worker's log), `drain`."""
+
+
+class Events(NamedTuple):
+    """Interface -> worker: what the client did."""
+
+    connection: str
+    op: int
+    epoch: int
+    stream: int
+    """0: the client. k: the k-th layer channel of the connection."""
+    first: int
+    """Number of the first event of this frame in its stream; they are numbered from 1."""
+    events: tuple[Message, ...]
+
+
+class Credit(NamedTuple):
+    """Interface -> worker: cost that may have been sent in this epoch, in total."""
+
+    connection: str
+    op: int
+    epoch: int
+    total: int
+
+
+class Reset(NamedTuple):
+    """Interface -> worker: I do not hold this connection in this epoch with you; end it."""
+
+    connection: str
+    op: int
+    epoch: int
+
+
+class Envelope(NamedTuple):
+    """One entry of an inbox or a queue, read."""
+
+    version: int
+    sender: str
+    link: LinkHeader | None
+    frames: tuple[tuple[Any, ...], ...]
+
+
+def read_entry(raw: bytes) -> Envelope:
+    """Read one entry.
+
+    Raises:
+        ProtocolError: Not an envelope of a version that this process speaks; the text names the
+            sender where it could be read.
+    """
+    value = unpack(raw)
+    if value.__class__ is not tuple or len(value) < 2 or value[1].__class__ is not str:
+        raise ProtocolError("not an envelope [version, sender, link, frames]")
+    if value[0] != VERSION:
+        raise ProtocolError(f"version {value[0]!r} from {value[1]!r}, this process reads {VERSION}")
+    if len(value) != 4 or value[3].__class__ is not tuple:
+        raise ProtocolError(f"malformed envelope from {value[1]!r}")
+    link = value[2]
+    if link is not None and not (link.__class__ is tuple and len(link) == 5):
+        raise ProtocolError(f"malformed link header from {value[1]!r}")
+    return Envelope(VERSION, value[1], link and _link_header(link, value[1]), value[3])
+
+
+def _link_header(link: tuple[Any, ...], sender: str) -> LinkHeader:
+    if not all(number.__class__ is int and number >= 0 for number in link):
+        raise ProtocolError(f"malformed link header from {sender!r}")
+    return LinkHeader._make(link)
+
+
+def envelope_head(sender: str) -> bytes:
+    """Return the packed beginning of every envelope of `sender`; link and frames follow."""
+    return b"\x94" + pack(VERSION) + pack(sender)
+
+
+def write_entry(head: bytes, link: LinkHeader | None, frames: list[bytes]) -> bytes:
+    """Join packed frames into one entry.
+
+    Args:
+        head: What `envelope_head` returned for this process.
+        link: The header of the link, or None for an entry outside of any link.
+        frames: Each one packed frame.
+    """
+    return b"".join((head, pack(link), array_header(len(frames)), *frames))
+
+
+def split_frames(frames: list[bytes]) -> list[list[bytes]]:
+    """Split packed frames, in order, into runs of at most `MAX_ENTRY_BYTES` each."""
+    total = sum(map(len, frames))
+    if total <= MAX_ENTRY_BYTES:
+        return [frames]
+    runs: list[list[bytes]] = []
+    run: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if run and size + len(frame) > MAX_ENTRY_BYTES:
+            runs.append(run)
+            run, size = [], 0
+        run.append(frame)
+        size += len(frame)
+    runs.append(run)
+    return runs

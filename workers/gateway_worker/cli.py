@@ -1,0 +1,163 @@
+"""The command `gateway-worker`: run an ASGI application for the clients of interface servers."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import click
+
+from gateway_layer.config import LayerConfig
+from gateway_layer.process.options import (
+    GatewayCommand,
+    control_option,
+    count_of,
+    field_option,
+    fields_from,
+    layer_options,
+)
+from gateway_worker.config import WorkerConfig
+
+
+def config_from(params: Mapping[str, Any]) -> WorkerConfig:
+    """Build the configuration from the values of the options.
+
+    Raises:
+        ConfigError: A value that cannot work; the text names the option.
+    """
+    layer = LayerConfig(**fields_from(LayerConfig, params))
+    return WorkerConfig(**fields_from(WorkerConfig, params), layer=layer)
+
+
+def run(config: WorkerConfig, control_fd: int | None = None) -> int:
+    """Supervise worker processes until they have drained.
+
+    Args:
+        config: Of all of them.
+        control_fd: See `Supervisor.control_fd`.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ConfigError: A folder to watch is none.
+    """
+    # Here, so that --help and mistakes answer at once. The application itself is imported by
+    # the children only: a change of it needs no new parent.
+    from gateway_layer.names import new_pid
+    from gateway_layer.process.child import ChildContext, run_server
+    from gateway_layer.process.reload import check_folders
+    from gateway_layer.process.supervisor import KILL_MARGIN_S, Supervisor
+    from gateway_layer.redis.liveness import announce_death
+    from gateway_worker.worker import Worker
+
+    def serve(context: ChildContext) -> int:
+        make_server = partial(Worker, config, pid=context.pid, parent=context.parent)
+        return run_server(make_server, context)
+
+    folders = config.reload_dirs or (config.app_dir,)
+    return Supervisor(
+        name="gateway-worker",
+        run_child=serve,
+        processes=config.processes,
+        graceful_timeout_s=config.graceful_timeout_s,
+        kill_margin_s=KILL_MARGIN_S + config.lifespan_timeout_s,  # the application's shutdown
+        ready_text=f"{config.app} ({count_of(config.processes, 'process')})",
+        parent=new_pid(),
+        on_child_death=partial(announce_death, config.layer),
+        on_stop=lambda: None,
+        reload_folders=check_folders(folders) if config.reload else (),
+        control_fd=control_fd,
+    ).run()
+
+
+def _main(control_fd: int | None, log_level: str, **params: Any) -> int:
+    """Run the command."""
+    from gateway_layer.process.logs import set_up_logging
+
+    set_up_logging(log_level)
+    return run(config_from(params), control_fd)
+
+
+def app_options() -> list[click.Parameter]:
+    """Return the argument and the options that say which application to run, and how."""
+    section = "Application"
+    return [
+        click.Argument(["app"], metavar="MODULE:ATTRIBUTE", envvar="GATEWAY_APP"),
+        field_option(
+            WorkerConfig,
+            "app_dir",
+            "Folder to put in front of the import path",
+            section,
+            metavar="FOLDER",
+        ),
+        field_option(
+            WorkerConfig,
+            "factory",
+            "The attribute is a function without arguments that returns the application",
+            section,
+        ),
+        field_option(
+            WorkerConfig,
+            "lifespan",
+            "on: an application without lifespan does not start; off: it is never asked",
+            section,
+            type=click.Choice(["auto", "on", "off"]),
+        ),
+    ]
+
+
+def _worker(field: str, help_text: str, section: str, **attrs: Any) -> click.Parameter:
+    return field_option(WorkerConfig, field, help_text, section, **attrs)
+
+
+_PROCESSES = "Processes"
+_LOAD = "Load"
+_DEVELOPMENT = "Development"
+
+main = GatewayCommand(
+    "gateway-worker",
+    help="""Run an ASGI application for the clients of interface servers.
+
+    MODULE:ATTRIBUTE names the application, as in examples.hello:app; the attribute may be dotted.
+    Every option can also be given as the variable that stands beside it (the application as
+    GATEWAY_APP); values of an option that may be repeated are then parted by spaces.
+    """,
+    callback=_main,
+    params=[
+        *app_options(),
+        _worker(
+            "lifespan_timeout_s",
+            "How long start-up and shutdown of the application may take, each, in seconds",
+            "Application",
+        ),
+        _worker("processes", "Processes, each with the application", _PROCESSES),
+        _worker(
+            "limit_max_requests",
+            "Connections after which a process is replaced; 0: never",
+            _PROCESSES,
+        ),
+        _worker(
+            "limit_max_requests_jitter",
+            "At most so many more, drawn at start, so that not all are replaced at once",
+            _PROCESSES,
+        ),
+        _worker(
+            "graceful_timeout_s",
+            "How long SIGTERM waits for what is under way, in seconds",
+            _PROCESSES,
+        ),
+        *layer_options(),
+        _worker("queue", "Pool to work for; see --route of gateway-interface", _LOAD),
+        _worker("concurrency", "HTTP requests under way in one process at most", _LOAD),
+        _worker("websocket_concurrency", "WebSockets open in one process at most", _LOAD),
+        _worker("window_bytes", "What one client may have sent and not yet read, in bytes", _LOAD),
+        _worker("reload", "Restart the application when a Python file changes", _DEVELOPMENT),
+        _worker(
+            "reload_dirs",
+            "Folder to watch, --app-dir if not given; may be repeated",
+            _DEVELOPMENT,
+            metavar="FOLDER",
+        ),
+        control_option(),
+    ],
+)

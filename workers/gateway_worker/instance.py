@@ -1,0 +1,343 @@
+"""One application instance: the `receive` and `send` that it is given, on top of its session."""
+
+import asyncio
+import logging
+from typing import Any, Final, Protocol
+
+from gateway_layer.codec import pack
+from gateway_layer.errors import ClientDisconnected
+from gateway_layer.session import WorkerSession, event_cost, split_event
+from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
+from gateway_worker.apps import ASGI3App, Message
+from gateway_worker.core.http import HttpResponseRules
+from gateway_worker.core.websocket import WebSocketRules, WebSocketState
+
+_log = logging.getLogger("gateway.worker")
+
+RESTART_CODE: Final = 1012
+"""Close code "service restart" (IANA): what a WebSocket's instance hears when its worker drains."""
+
+_ABNORMAL: Final = 1006
+
+
+class Host(Protocol):
+    """What an instance needs of its worker."""
+
+    application: ASGI3App
+
+    def mark(self, session: WorkerSession) -> None:
+        """Have the session's frames taken at the end of this turn."""
+
+    def ended(self, instance: "Instance") -> None:
+        """The instance is over; forget it."""
+
+
+class Instance(WorkerSession):
+    """Runs the application for one connection. One task each, as frameworks expect.
+
+    Attributes:
+        scope: What the application was given.
+        task: Runs the application; None before `start`.
+    """
+
+    __slots__ = ("_disconnect", "_host", "_wake", "scope", "task")
+
+    def __init__(
+        self, host: Host, opening: Open, interface: str, window: int, scope: Message
+    ) -> None:
+        """Prepare; `start` runs it."""
+        super().__init__(opening, interface, window)
+        self._host = host
+        self._wake: asyncio.Event | None = None
+        self._disconnect: Message | None = None
+        self.scope = scope
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Create the task; its first step runs in this turn of the loop."""
+        self.task = loop.create_task(self._run())
+
+    def mark(self) -> None:
+        """Have this session's frames sent at the end of the turn."""
+        self._host.mark(self)
+
+    async def _run(self) -> None:
+        try:
+            await self._host.application(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            outcome = "returned"
+        except asyncio.CancelledError:
+            outcome = "drain"
+        except BaseException:
+            # SystemExit too: one connection must not end the process.
+            outcome = "error"
+            _log.exception("application failed %s", self._describe())
+        else:
+            outcome = "returned"
+        self._settle(outcome)
+        self._host.ended(self)
+
+    def _settle(self, outcome: str) -> None:
+        """Say how the application ended, if the connection still waits for something of it."""
+        if self._disconnect is None and not self.finished:
+            if outcome == "returned" and self.owes_answer:
+                _log.error("application returned without an answer %s", self._describe())
+            self.finish(outcome)
+
+    def _describe(self) -> str:
+        return f"{self.scope.get('type')} {self.scope.get('path', '')!r}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the application has said all that its protocol needs."""
+        raise NotImplementedError
+
+    @property
+    def owes_answer(self) -> bool:
+        """Whether returning now is a fault of the application."""
+        raise NotImplementedError
+
+    async def receive(self) -> Message:
+        """ASGI `receive`."""
+        raise NotImplementedError
+
+    async def send(self, message: Message) -> None:
+        """ASGI `send`."""
+        raise NotImplementedError
+
+    # Waiting. Both kinds of waiter share one event; each looks again at what it waits for.
+
+    async def _wait(self) -> None:
+        wake = self._wake
+        if wake is None or wake.is_set():
+            wake = self._wake = asyncio.Event()
+        await wake.wait()
+
+    def _notify(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    def on_credit(self) -> None:
+        """More may be sent: wake whoever waits in `send`."""
+        self._notify()
+
+    async def _emit(self, parts: list[bytes], cost: int) -> None:
+        """Send an event as soon as the client's credit allows.
+
+        Raises:
+            ClientDisconnected: The client left meanwhile.
+        """
+        while not self.may_send(cost):
+            if self._disconnect is not None:
+                raise ClientDisconnected("the client has left")
+            await self._wait()
+        self.emit(parts, cost)
+
+    async def _emit_body(self, event: Message, body: bytes) -> None:
+        """Send a body event, in pieces of a chunk: a stream of bytes may be cut anywhere."""
+        for at in range(0, len(body) or 1, CHUNK_BYTES):
+            piece = body[at : at + CHUNK_BYTES]
+            more = event["more_body"] or at + CHUNK_BYTES < len(body)
+            packed = pack({"type": event["type"], "body": piece, "more_body": more})
+            await self._emit([packed], EVENT_OVERHEAD + len(piece))
+
+
+class HttpInstance(Instance):
+    """One HTTP request (ASGI HTTP & WebSocket 2.5, "HTTP")."""
+
+    __slots__ = ("_request", "_rules")
+
+    def __init__(
+        self, host: Host, opening: Open, interface: str, window: int, scope: Message
+    ) -> None:
+        """Prepare a request; its body begins with what the opening brought."""
+        super().__init__(host, opening, interface, window, scope)
+        self._rules = HttpResponseRules(scope["method"])
+        self._request: Message | None = None
+        if opening.body or not opening.more:
+            self._request = {
+                "type": "http.request",
+                "body": opening.body,
+                "more_body": opening.more,
+            }
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last part of the response was sent."""
+        return self._rules.complete
+
+    @property
+    def owes_answer(self) -> bool:
+        """A request always wants a complete response."""
+        return True
+
+    async def receive(self) -> Message:
+        """Return the next `http.request`, or `http.disconnect` from the end on, again and again."""
+        self.confirm()
+        if self._request is not None:
+            request, self._request = self._request, None
+            return request
+        while True:
+            if self._rules.complete:
+                return {"type": "http.disconnect"}
+            if self.inbox:
+                event = self.take_event()
+                if event["type"] != "http.disconnect":
+                    return event
+            if self._disconnect is not None:
+                return dict(self._disconnect)
+            await self._wait()
+
+    async def send(self, message: Message) -> None:
+        """Take `http.response.start` or `.body`; waits while the client takes nothing.
+
+        Raises:
+            TypeError: A value of a wrong type; the text names the path to it.
+            ApplicationError: The wrong order, or a body that breaks its Content-Length.
+            ClientDisconnected: The client has left.
+        """
+        event = self._rules.send(message)
+        body = event.get("body", b"")
+        if len(body) > CHUNK_BYTES:
+            await self._emit_body(event, body)
+        else:
+            cost = EVENT_OVERHEAD + len(body)
+            if self.may_send(cost):
+                self.emit([pack(event)], cost)
+            else:
+                await self._emit([pack(event)], cost)
+        if self._rules.complete:
+            self._notify()
+
+    def on_events(self) -> None:
+        """Wake `receive`; a disconnect also makes every later `send` raise."""
+        if self.inbox[-1][1]["type"] == "http.disconnect":
+            self._leave()
+        self._notify()
+
+    def on_lost(self, reason: str) -> None:
+        """Nobody waits for the answer any more."""
+        self._leave()
+        self._notify()
+
+    def _leave(self) -> None:
+        self._disconnect = {"type": "http.disconnect"}
+        self._rules.receive_disconnect()
+
+
+class WebSocketInstance(Instance):
+    """One WebSocket (ASGI HTTP & WebSocket 2.5, "WebSocket")."""
+
+    __slots__ = ("_connected", "_rules")
+
+    def __init__(
+        self, host: Host, opening: Open, interface: str, window: int, scope: Message
+    ) -> None:
+        """Prepare a connection that waits for `websocket.accept`."""
+        super().__init__(host, opening, interface, window, scope)
+        self._rules = WebSocketRules()
+        self._connected = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether the connection is closed or completely refused."""
+        return self._rules.closed
+
+    @property
+    def owes_answer(self) -> bool:
+        """Returning closes an open connection with 1000; before `accept` it is a fault."""
+        return self._rules.state is not WebSocketState.OPEN
+
+    async def receive(self) -> Message:
+        """Return `websocket.connect`, messages, then `websocket.disconnect` again and again."""
+        self.confirm()
+        if not self._connected:
+            self._connected = True
+            return {"type": "websocket.connect"}
+        while not self.inbox:
+            if self._disconnect is not None:
+                return dict(self._disconnect)
+            await self._wait()
+        event = self.take_event()
+        if event["type"] == "websocket.disconnect":
+            self._disconnect = event
+        return event
+
+    async def send(self, message: Message) -> None:
+        """Take `websocket.accept`, `.send`, `.close` or a denial response.
+
+        Waits while the client takes nothing.
+
+        Raises:
+            TypeError: A value of a wrong type; the text names the path to it.
+            ApplicationError: The wrong order.
+            ClientDisconnected: The client has left.
+        """
+        event = self._rules.send(message)
+        kind = event["type"]
+        if kind == "websocket.http.response.body":
+            await self._emit_body(event, event["body"])
+            return
+        cost = event_cost(event)
+        if kind == "websocket.send":
+            parts = split_event(event, "bytes" if event.get("text") is None else "text")
+        else:
+            parts = [pack(event)]
+        if self.may_send(cost):
+            self.emit(parts, cost)
+        else:
+            await self._emit(parts, cost)
+        if kind == "websocket.close":
+            self._closed(event["code"], event.get("reason") or "")
+
+    def _closed(self, code: int, reason: str) -> None:
+        """The application closed: what it may still receive is the end."""
+        self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        self._notify()
+
+    def on_events(self) -> None:
+        """Wake `receive`; a disconnect also makes every later `send` raise."""
+        if self.inbox[-1][1]["type"] == "websocket.disconnect":
+            self._rules.receive_disconnect()
+        self._notify()
+
+    def on_lost(self, reason: str) -> None:
+        """The interface server is gone or has given the connection up."""
+        self._end(_ABNORMAL, reason)
+
+    def drain(self) -> None:
+        """Close with 1012: the worker stops. The application hears of it as a disconnect."""
+        if self._disconnect is None and not self.finished:
+            self.finish("drain")
+            self._end(RESTART_CODE, "the worker restarts")
+
+    def _end(self, code: int, reason: str) -> None:
+        if self._disconnect is None:
+            self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        self._rules.receive_disconnect()
+        self._notify()
+
+
+INSTANCES: Final[dict[str, type[Instance]]] = {
+    "http": HttpInstance,
+    "websocket": WebSocketInstance,
+}
+
+
+def make_scope(opening: Open, interface: str, state: dict[str, Any]) -> Message:
+    """Complete the scope of an opening with what the worker adds.
+
+    Args:
+        opening: Its scope came over the wire, where lists arrive as tuples.
+        interface: pid of the connection's owner, for its reply channel.
+        state: The lifespan's state; each scope gets a shallow copy (ASGI lifespan 2.0, "state").
+    """
+    scope = opening.scope
+    scope["headers"] = list(scope["headers"])
+    scope["asgi"] = {"version": "3.0", "spec_version": "2.5"}
+    extensions = scope.setdefault("extensions", {})
+    extensions["gateway"] = {"reply_channel": f"{interface}!{opening.connection}"}
+    if "subprotocols" in scope:
+        scope["subprotocols"] = list(scope["subprotocols"])
+    scope["state"] = state.copy()
+    return scope

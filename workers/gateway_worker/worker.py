@@ -1,0 +1,249 @@
+"""The worker: joins the channel layer, takes openings, runs an instance for each, drains."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway_layer.base import ChannelLayer
+from gateway_layer.codec import pack
+from gateway_layer.errors import ProtocolError
+from gateway_layer.names import queue_name
+from gateway_layer.node import Node
+from gateway_layer.redis.layer import RedisLayer
+from gateway_layer.session import WorkerSession
+from gateway_layer.wire import OPEN, REFUSE, Open, Refuse, read_entry
+from gateway_worker.apps import ASGI3App, load_app
+from gateway_worker.config import WorkerConfig
+from gateway_worker.instance import INSTANCES, Instance, WebSocketInstance, make_scope
+from gateway_worker.lifespan import Lifespan, LifespanFailed
+from gateway_worker.puller import Puller
+
+_log = logging.getLogger("gateway.worker")
+
+EXIT_LIFESPAN_FAILED: Final = 3
+
+_CANCEL_S: Final = 1.0
+"""How long instances may take to end after they were cancelled."""
+
+_DISCONNECT_S: Final = 5.0
+"""How long a WebSocket's instance may take to end after it heard of the worker's drain."""
+
+
+class Worker:
+    """One worker process.
+
+    Attributes:
+        served: Connections started so far.
+        dropped: Openings that could not be read, or that nobody waited for any more.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        *,
+        pid: str | None = None,
+        parent: str | None = None,
+        layer: ChannelLayer | None = None,
+    ) -> None:
+        """Prepare; nothing is imported or connected before `serve`.
+
+        Args:
+            config: What to run, and how much of it.
+            pid: This process's name on the layer; None draws one.
+            parent: The supervisor's.
+            layer: Another layer than that on `config.layer.redis`, for tests and embedding.
+        """
+        self._config: Final = config
+        self._layer: Final = layer or RedisLayer(config.layer, "worker", pid=pid, parent=parent)
+        self._node: Final = Node(self._layer)
+        self._changed: Final = asyncio.Event()
+        self._pullers: Final = {
+            kind: Puller(
+                self._layer,
+                queue_name(config.queue, kind),
+                limit,
+                self._on_openings,
+                self._changed.set,
+            )
+            for kind, limit in (
+                ("http", config.concurrency),
+                ("websocket", config.websocket_concurrency),
+            )
+        }
+        self.application: ASGI3App = _nothing_loaded
+        self.served = 0
+        self.dropped = 0
+        self._limit = config.limit_max_requests
+        if self._limit:
+            self._limit += random.randint(0, config.limit_max_requests_jitter)  # noqa: S311
+        self._lifespan: Lifespan | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining = asyncio.Event()
+        self._at_once = False
+
+    async def serve(self, *, on_ready: Callable[[], None] | None = None) -> int:
+        """Run until drained.
+
+        Args:
+            on_ready: Called once when the worker takes connections.
+
+        Returns:
+            Exit status: 0 after a drain, 3 when the application's start-up failed.
+
+        Raises:
+            ConfigError: A wrong application path, or a server that cannot serve a channel layer.
+        """
+        self._loop = asyncio.get_running_loop()
+        self.application = load_app(self._config)
+        self._lifespan = Lifespan(
+            self.application, self._config.lifespan, self._config.lifespan_timeout_s
+        )
+        try:
+            await self._lifespan.startup()
+        except LifespanFailed as error:
+            _log.error("application start-up failed: %s", error)
+            return EXIT_LIFESPAN_FAILED
+        try:
+            await self._layer.start()
+            for puller in self._pullers.values():
+                puller.start()
+            if on_ready is not None:
+                on_ready()
+            await self._draining.wait()
+            await self._finish_connections()
+        finally:
+            await self._lifespan.shutdown()
+            await self._layer.close()
+        return 0
+
+    def drain(self) -> None:
+        """Take nothing more, finish what is under way, then let `serve` return.
+
+        The second call ends what is under way at once.
+        """
+        if self._draining.is_set():
+            self._at_once = True
+            self._changed.set()
+        self._draining.set()
+        for puller in self._pullers.values():
+            puller.stop()
+
+    # Openings.
+
+    def _on_openings(self, puller: Puller, entries: Sequence[bytes]) -> None:
+        """Start an instance for each opening; all first steps run before anything is sent.
+
+        Claims leave with the answers of the same turn, in one entry, unless the application is
+        known to block the loop: then they go first, so that a death in the middle of it is a
+        known worker's death.
+        """
+        assert self._loop is not None, "openings come after serve"
+        started = []
+        for entry in entries:
+            instance = self._open(entry)
+            if instance is not None:
+                puller.active += 1
+                started.append(instance)
+        if puller.batch.slow:
+            for instance in started:
+                self._node.mark(instance)
+            self._node.flush()
+        for instance in started:
+            instance.start(self._loop)
+        for instance in started:
+            self._node.mark(instance)
+        self.served += len(started)
+        if self._limit and self.served >= self._limit and not self._draining.is_set():
+            _log.info("limit of %d connections reached: draining", self._limit)
+            self.drain()
+
+    def _open(self, entry: bytes) -> Instance | None:
+        """Read an opening and make its instance; refuse or drop it where that cannot be."""
+        try:
+            _version, interface, _link, frames = read_entry(entry)
+            opening = Open._make(frames[0])
+            if opening.op != OPEN or opening.connection.__class__ is not str:
+                raise ProtocolError(f"op {opening.op!r} in a queue")  # noqa: TRY301 - one place
+            if opening.incarnation != self._layer.incarnation:
+                # Pushed into a Redis whose memory was lost since: its interface server knows.
+                self.dropped += 1
+                return None
+            if self._draining.is_set() or self._layer.now_ms() > opening.deadline_ms:
+                self._refuse(interface, opening)
+                return None
+            assert self._lifespan is not None, "openings come after serve"
+            scope = make_scope(opening, interface, self._lifespan.state)
+            make = INSTANCES[opening.kind]
+            instance = make(self, opening, interface, self._config.window_bytes, scope)
+        except (ProtocolError, TypeError, ValueError, KeyError, IndexError, AttributeError) as bad:
+            self.dropped += 1
+            _log.warning("dropped an opening: %s: %s", type(bad).__name__, str(bad)[:300])
+            return None
+        self._node.sessions[opening.connection] = instance
+        return instance
+
+    def _refuse(self, interface: str, opening: Open) -> None:
+        reason = "draining" if self._draining.is_set() else "past its deadline"
+        frame = pack(Refuse(opening.connection, REFUSE, opening.epoch, reason))
+        self._node.send(interface, [frame])
+
+    # What instances need.
+
+    def mark(self, session: WorkerSession) -> None:
+        """Have the session's frames taken at the end of this turn."""
+        self._node.mark(session)
+
+    def ended(self, instance: Instance) -> None:
+        """The instance is over; there is room for another."""
+        if self._node.sessions.get(instance.connection) is instance:
+            del self._node.sessions[instance.connection]
+        kind = "websocket" if isinstance(instance, WebSocketInstance) else "http"
+        self._pullers[kind].ended()
+        self._changed.set()
+
+    # Drain.
+
+    async def _finish_connections(self) -> None:
+        """Wait for HTTP, close WebSockets with 1012, then cancel what is left."""
+        try:
+            async with asyncio.timeout(self._config.graceful_timeout_s):
+                await self._until(lambda: self._at_once or not self._pulling())
+                self._drain_websockets()
+                await self._until(lambda: self._at_once or not self._count())
+        except TimeoutError:
+            _log.warning("graceful time-out: ending %d connections", self._count())
+        for session in list(self._node.sessions.values()):
+            if isinstance(session, Instance) and session.task is not None:
+                session.task.cancel()
+        try:
+            async with asyncio.timeout(_CANCEL_S):
+                await self._until(lambda: not self._count())
+        except TimeoutError:
+            _log.warning("%d instances ignored their cancellation", self._count())
+        self._node.flush()
+
+    def _drain_websockets(self) -> None:
+        assert self._loop is not None, "a drain comes after serve"
+        for session in list(self._node.sessions.values()):
+            if isinstance(session, WebSocketInstance):
+                session.drain()
+                if session.task is not None:
+                    self._loop.call_later(_DISCONNECT_S, session.task.cancel)
+
+    def _pulling(self) -> bool:
+        return any(puller.pulling for puller in self._pullers.values())
+
+    def _count(self) -> int:
+        return sum(puller.active for puller in self._pullers.values())
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        """Wait for a condition that ending instances and pulls bring about."""
+        while not reached():
+            self._changed.clear()
+            await self._changed.wait()
+
+
+async def _nothing_loaded(*_arguments: object) -> None:
+    raise AssertionError("the application is loaded by serve")
