@@ -3,6 +3,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+# On the cores that there are, at most 4; the tests of a file share their servers.
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: run test venv check format bench clean
 
@@ -19,7 +21,7 @@ run: $(STAMP)  ## the chat demo: embedded Valkey, an interface server, two worke
 	$(BIN)/gateway-dev examples.chat.app:app --bind 127.0.0.1:8000 --workers 2
 
 test: $(STAMP)  ## every test, against real servers and real processes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(STAMP)  ## format, lint, types, imports
 	$(BIN)/ruff format --check .

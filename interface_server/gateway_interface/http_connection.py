@@ -14,6 +14,7 @@ from gateway_interface.http_exchange import HttpExchange
 from gateway_interface.scopes import endpoint, http_scope
 from gateway_interface.services import FOREVER, Services, log_access
 from gateway_interface.websocket_client import WebSocketClient
+from gateway_layer.codec import pack
 from gateway_layer.session import State
 from gateway_layer.wire import CHUNK_BYTES
 
@@ -59,8 +60,11 @@ class HttpConnection(asyncio.Protocol):
         "_client",
         "_exchange",
         "_head_begun",
+        "_last_head",
         "_lingered",
         "_phase",
+        "_queue",
+        "_raw_scope",
         "_read_paused",
         "_reader",
         "_server",
@@ -85,6 +89,9 @@ class HttpConnection(asyncio.Protocol):
             max_headers=limits.max_headers,
         )
         self._exchange: HttpExchange | None = None
+        self._last_head: RequestHead | None = None
+        self._raw_scope = b""
+        self._queue = ""
         self._phase = _HEAD
         self._head_begun = False
         self._read_paused = False
@@ -197,9 +204,13 @@ class HttpConnection(asyncio.Protocol):
         self._head_begun = False
         self.deadline = services.loop.time() + services.config.queue_deadline_s
         services.node.sessions[exchange.connection] = exchange
-        scope = http_scope(head, self._client, self._server)
-        queue = services.routes.queue(head.path, "http")
-        services.openings.open(exchange, queue, "http", scope, body, not exchange.body_ended)
+        if head is not self._last_head:
+            # A client that asks the same again in the same words has the same scope.
+            self._last_head = head
+            self._raw_scope = pack(http_scope(head, self._client, self._server))
+            self._queue = services.routes.queue(head.path, "http")
+        more = not exchange.body_ended
+        services.openings.open(exchange, self._queue, "http", self._raw_scope, body, more)
 
     def _first_of_body(self, exchange: HttpExchange) -> bytes:
         """Return what has come of the body, up to about a chunk; refuses a malformed one."""

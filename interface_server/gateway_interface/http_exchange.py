@@ -5,13 +5,13 @@ from typing import Any, Final, Protocol
 from gateway_interface.core.http1.head import RequestHead
 from gateway_interface.core.http1.response import ResponseWriter
 from gateway_interface.openings import OpeningSession
-from gateway_layer.codec import Message, pack
+from gateway_layer.codec import Message
 from gateway_layer.errors import ProtocolError
 from gateway_layer.node import Node
 from gateway_layer.wire import EVENT_OVERHEAD
 
-_DISCONNECT: Final = pack({"type": "http.disconnect"})
-_LAST_PIECE: Final = pack({"type": "http.request", "body": b"", "more_body": False})
+_DISCONNECT: Final[Message] = {"type": "http.disconnect"}
+_LAST_PIECE: Final[Message] = {"type": "http.request", "body": b"", "more_body": False}
 
 
 class Requester(Protocol):
@@ -82,8 +82,8 @@ class HttpExchange(OpeningSession):
 
     def emit_body(self, piece: bytes) -> None:
         """Pass a piece of the body on."""
-        packed = pack({"type": "http.request", "body": piece, "more_body": True})
-        self.emit([packed], EVENT_OVERHEAD + len(piece))
+        event: Message = {"type": "http.request", "body": piece, "more_body": True}
+        self.emit([event], EVENT_OVERHEAD + len(piece))
 
     def emit_body_end(self) -> None:
         """Say that the body is complete."""
@@ -110,6 +110,9 @@ class HttpExchange(OpeningSession):
                 chunks.append(writer.body(body, more))
                 cost += EVENT_OVERHEAD + len(body)
             elif kind == "http.response.start":
+                if not self.body_ended and not events[-1].get("more_body", True):
+                    # RFC 9112 9.6: complete before the request is, so the connection will close.
+                    writer.keep_alive = False
                 date = self._requester.date()
                 if not writer.start(event["status"], event["headers"], date):
                     self._requester.fail(502, "the application sent an invalid response head")
@@ -127,8 +130,7 @@ class HttpExchange(OpeningSession):
 
     def on_claimed(self) -> None:
         """A worker has the request."""
-        self.opening = None
-        self.entry = b""
+        super().on_claimed()
         self._requester.claimed()
 
     def on_confirmed(self, seq: int) -> None:

@@ -1,14 +1,16 @@
 """Openings: pushed to a queue, admitted or recalled, pushed again when a worker refused them."""
 
 import asyncio
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway_interface.config import InterfaceConfig
 from gateway_layer.base import ChannelLayer
-from gateway_layer.codec import Message, pack
+from gateway_layer.codec import array_header, pack
 from gateway_layer.errors import LayerUnavailable
 from gateway_layer.session import InterfaceSession, State
 from gateway_layer.wire import OPEN, Open, write_entry
+
+_OPEN_ARRAY: Final = array_header(len(Open._fields))
 
 _AFTER_DEATH_S: Final = 0.2
 """A worker died: so long after it, what nobody has claimed is looked for in its queue."""
@@ -17,17 +19,28 @@ _UNCLAIMED_S: Final = 0.6
 """What is in no queue then, and is still not claimed so much later, died with the worker."""
 
 
+class Opening(NamedTuple):
+    """What a connection's opening consists of, whichever epoch it is pushed under."""
+
+    queue: str
+    kind: str
+    raw_scope: bytes
+    """Packed: it is the larger part of an entry, and the same for every epoch."""
+    body: bytes
+    more: bool
+    deadline_ms: int
+
+
 class OpeningSession(InterfaceSession):
     """A session that remembers its opening until a worker has claimed it."""
 
-    __slots__ = ("entry", "opening", "queue")
+    __slots__ = ("entry", "opening")
 
     def __init__(self, connection: str, window: int) -> None:
         """Begin without an opening."""
         super().__init__(connection, window)
-        self.opening: Open | None = None
+        self.opening: Opening | None = None
         self.entry = b""
-        self.queue = ""
 
     def on_claimed(self) -> None:
         """The worker has the opening now."""
@@ -68,7 +81,7 @@ class Openings:
         session: OpeningSession,
         queue: str,
         kind: str,
-        scope: Message,
+        raw_scope: bytes,
         body: bytes = b"",
         more: bool = False,
     ) -> None:
@@ -77,63 +90,49 @@ class Openings:
         The session hears of trouble through `on_queue_full` and `on_unavailable`, perhaps before
         this returns.
         """
-        session.queue = queue
         deadline_ms = self._layer.now_ms() + self._deadline_ms
-        self._push(
-            session,
-            Open(
-                session.connection,
-                OPEN,
-                session.next_epoch(),
-                kind,
-                scope,
-                0,
-                None,
-                body,
-                more,
-                deadline_ms,
-                self._layer.incarnation,
-                session.window,
-            ),
-        )
+        session.opening = Opening(queue, kind, raw_scope, body, more, deadline_ms)
+        self._push(session, session.opening)
 
     def open_again(self, session: OpeningSession) -> None:
         """Push an opening that certainly was not started, as a new epoch with the old deadline."""
-        opening = session.opening
-        if opening is not None:
-            epoch = session.next_epoch()
-            incarnation = self._layer.incarnation
-            self._push(session, opening._replace(epoch=epoch, incarnation=incarnation))
+        if session.opening is not None:
+            self._push(session, session.opening)
 
-    def _push(self, session: OpeningSession, opening: Open) -> None:
-        session.opening = opening
-        entry = session.entry = write_entry(self._layer.head, None, [pack(opening)])
+    def _push(self, session: OpeningSession, opening: Opening) -> None:
+        queue, kind, raw_scope, body, more, deadline_ms = opening
+        incarnation = self._layer.incarnation
+        # The fields of wire.Open around the scope, which is packed already.
+        before = pack((session.connection, OPEN, session.next_epoch(), kind))
+        after = pack((0, None, body, more, deadline_ms, incarnation, session.window))
+        frame = b"".join((_OPEN_ARRAY, before[1:], raw_scope, after[1:]))
+        entry = session.entry = write_entry(self._layer.head, None, [frame])
 
         def on_pushed(place: int | Exception) -> None:
             if isinstance(place, int):
                 if place > self._capacity:
-                    self._recall_overflow(session, entry)
-            elif session.state is State.QUEUED:
+                    self._recall_overflow(session, queue, entry)
+            elif session.state is State.QUEUED and session.entry is entry:
                 session.on_unavailable()
 
         try:
-            self._layer.push(session.queue, entry, on_pushed)
+            self._layer.push(queue, entry, on_pushed)
         except LayerUnavailable:
             session.on_unavailable()
 
-    def _recall_overflow(self, session: OpeningSession, entry: bytes) -> None:
+    def _recall_overflow(self, session: OpeningSession, queue: str, entry: bytes) -> None:
         def on_recalled(recalled: bool) -> None:
             if recalled:
                 self.recalled += 1
                 if session.state is State.QUEUED and session.entry is entry:
                     session.on_queue_full()
 
-        self._layer.recall(session.queue, entry, on_recalled)
+        self._layer.recall(queue, entry, on_recalled)
 
     def forget(self, session: OpeningSession) -> None:
         """The client has left, or its deadline has passed: nobody needs the opening any more."""
-        if session.state is State.QUEUED and session.entry:
-            self._layer.recall(session.queue, session.entry, self._count_recalled)
+        if session.state is State.QUEUED and session.opening is not None:
+            self._layer.recall(session.opening.queue, session.entry, self._count_recalled)
 
     def _count_recalled(self, recalled: bool) -> None:
         self.recalled += recalled
@@ -157,7 +156,8 @@ class Openings:
             loop.call_later(_AFTER_DEATH_S, self._look_for, session, session.entry)
 
     def _look_for(self, session: OpeningSession, entry: bytes) -> None:
-        if session.state is not State.QUEUED or session.entry is not entry:
+        opening = session.opening
+        if session.state is not State.QUEUED or session.entry is not entry or opening is None:
             return
 
         def on_recalled(recalled: bool) -> None:
@@ -169,7 +169,7 @@ class Openings:
                 loop = asyncio.get_running_loop()
                 loop.call_later(_UNCLAIMED_S, self._give_up, session, entry)
 
-        self._layer.recall(session.queue, entry, on_recalled)
+        self._layer.recall(opening.queue, entry, on_recalled)
 
     def _give_up(self, session: OpeningSession, entry: bytes) -> None:
         if session.state is State.QUEUED and session.entry is entry:

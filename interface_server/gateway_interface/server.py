@@ -121,10 +121,9 @@ class InterfaceServer:
     async def _listen(
         self, sock: socket.socket, protocol: Callable[[], asyncio.Protocol]
     ) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        if sock.family == socket.AF_UNIX:
-            return await loop.create_unix_server(protocol, sock=sock, backlog=BACKLOG)
-        return await loop.create_server(protocol, sock=sock, backlog=BACKLOG)
+        # Unix sockets too: create_unix_server would remove the file when one of several processes
+        # closes (Python 3.13), and the file is the supervising parent's.
+        return await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=BACKLOG)
 
     def _admin_protocol(self) -> AdminConnection:
         assert self._services is not None, "listening begins in serve"

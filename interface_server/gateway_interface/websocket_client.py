@@ -114,7 +114,7 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         server = endpoint(transport.get_extra_info("sockname"))
         scope = websocket_scope(head, handshake.subprotocols, client, server)
         queue = services.routes.queue(head.path, "websocket")
-        services.openings.open(self, queue, "websocket", scope)
+        services.openings.open(self, queue, "websocket", pack(scope))
 
     def mark(self) -> None:
         """Have this session's frames sent at the end of the turn."""
@@ -190,7 +190,7 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         if self._handshake is not None:
             self._log(499)
         self._services.openings.forget(self)
-        self.close(pack({"type": "websocket.disconnect", "code": code, "reason": reason}))
+        self.close({"type": "websocket.disconnect", "code": code, "reason": reason})
         self._services.node.sessions.pop(self.connection, None)
 
     # From the worker.
@@ -321,8 +321,9 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
     def on_claimed(self) -> None:
         """A worker has the connection; now it is its answer that is waited for."""
         super().on_claimed()
-        timeout_s = self._services.limits.response_timeout_s
-        self.deadline = self._services.loop.time() + timeout_s if timeout_s else FOREVER
+        if self._phase is _WAITING:
+            timeout_s = self._services.limits.response_timeout_s
+            self.deadline = self._services.loop.time() + timeout_s if timeout_s else FOREVER
 
     def on_done(self, outcome: str) -> None:
         """The application ended without closing."""

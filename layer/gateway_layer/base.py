@@ -12,6 +12,7 @@ memory, and `on_lost` says so. Whoever needs more numbers what it sends (`gatewa
 Everything here runs in one event loop; nothing but the coroutines ever waits.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -110,6 +111,10 @@ class ChannelLayer(ABC):
             LayerUnavailable: Nothing was written.
         """
 
+    def found_dead(self, pid: str) -> None:
+        """Take a supervisor's word that a process has ended; `on_peer_dead` follows, once."""
+        self.on_peer_dead(pid)
+
     @abstractmethod
     def flush(self) -> None:
         """Write what this turn has collected now, instead of at the end of the turn."""
@@ -147,9 +152,20 @@ class ChannelLayer(ABC):
             return place if recalled else capacity
         return place
 
-    @abstractmethod
     async def _called(self, call: Callable[[Callable[[Any], None]], None]) -> Any:
         """Turn a call with a callback into one to wait for; errors it is given are raised."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(result: Any) -> None:
+            if future.cancelled():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        call(done)
+        return await future
 
 
 def message_frame(local: str, packed: bytes) -> bytes:

@@ -47,7 +47,8 @@ def unpack(raw: bytes) -> Any:
         ProtocolError: Not exactly one msgpack value of ASGI's types.
     """
     try:
-        return msgpack.unpackb(raw, use_list=False, ext_hook=_refuse_extension)
+        # timestamp=1: msgpack's own extension type is a float, for it never reaches the hook.
+        return msgpack.unpackb(raw, use_list=False, ext_hook=_refuse_extension, timestamp=1)
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise ProtocolError(f"not a msgpack value of ASGI's types: {error}") from error
 
@@ -69,7 +70,24 @@ def pack_message(message: Message, root: str = "event") -> bytes:
     try:
         return pack(message)
     except UnicodeEncodeError as error:
-        raise TypeError(f"{root}: a str in it is not valid Unicode: {error}") from error
+        path = _path_to(error.object, message, root)
+        raise TypeError(f"{path}: holds a lone surrogate at {error.start}") from error
+
+
+def _path_to(text: str, value: object, path: str) -> str:
+    """Return the path to the first occurrence of a str, or the empty str if it is not there."""
+    if value == text:
+        return path
+    if isinstance(value, dict):
+        if text in value:
+            return f"{path}: the key {text!r}"
+        steps = [(f'["{key}"]', item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        steps = [(f"[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return ""
+    found = (_path_to(text, item, path + step) for step, item in steps)
+    return next(filter(None, found), "")
 
 
 def check(value: object, path: str, depth: int = 0) -> None:
@@ -80,7 +98,7 @@ def check(value: object, path: str, depth: int = 0) -> None:
     kind = value.__class__
     if kind is str or kind is bytes or kind is bool or value is None:
         return
-    if depth >= _MAX_DEPTH:
+    if depth >= _MAX_DEPTH and isinstance(value, (dict, list, tuple)):
         raise TypeError(f"{path}: nested deeper than {_MAX_DEPTH}")
     if isinstance(value, dict):
         for key, item in value.items():

@@ -43,7 +43,16 @@ class MessageTooLarge(GatewayError):
 
 
 class ProtocolError(GatewayError):
-    """Bytes that break the protocol: what came from Redis or from a peer is not understood."""
+    """Bytes that break the protocol: what came from Redis or from a peer is not understood.
+
+    Attributes:
+        sender: Pid of the process that wrote them, empty where it could not be read.
+    """
+
+    def __init__(self, text: str, sender: str = "") -> None:
+        """Say what is wrong, and whose it is."""
+        super().__init__(text)
+        self.sender = sender
 
 
 class ApplicationError(GatewayError, RuntimeError):

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from typing import Any
 
 from gateway_layer.base import PULL_TIMEOUT_S, ChannelLayer, OnEntries, OnPushed
 from gateway_layer.errors import LayerUnavailable
@@ -41,10 +40,12 @@ class MemoryBroker:
 class _Pull:
     """A pull that waits for entries."""
 
-    def __init__(self, count: int, on_entries: OnEntries) -> None:
+    timer: asyncio.TimerHandle
+
+    def __init__(self, pid: str, count: int, on_entries: OnEntries) -> None:
+        self.pid = pid
         self.count = count
         self.on_entries = on_entries
-        self.timer: asyncio.TimerHandle | None = None
 
 
 class MemoryLayer(ChannelLayer):
@@ -67,6 +68,10 @@ class MemoryLayer(ChannelLayer):
 
     async def close(self) -> None:
         """See the contract."""
+        for waiting in self.broker.waiting.values():
+            for pull in [pull for pull in waiting if pull.pid == self.pid]:
+                waiting.remove(pull)
+                pull.timer.cancel()
         self.broker.kill(self.pid)
 
     def now_ms(self) -> int:
@@ -88,14 +93,14 @@ class MemoryLayer(ChannelLayer):
     def recall(self, queue: str, entry: bytes, on_recalled: Callable[[bool], None]) -> None:
         """See the contract."""
         entries = self.broker.queues[queue]
-        found = entry in entries
+        found = self.available and entry in entries
         if found:
             entries.remove(entry)
         asyncio.get_running_loop().call_soon(on_recalled, found)
 
     def pull(self, queue: str, count: int, on_entries: OnEntries) -> None:
         """See the contract."""
-        pull = _Pull(count, on_entries)
+        pull = _Pull(self.pid, count, on_entries)
         waiting = self.broker.waiting[queue]
         waiting.append(pull)
 
@@ -110,8 +115,7 @@ class MemoryLayer(ChannelLayer):
         entries, waiting = self.broker.queues[queue], self.broker.waiting[queue]
         while entries and waiting:
             pull = waiting.popleft()
-            if pull.timer:
-                pull.timer.cancel()
+            pull.timer.cancel()
             taken = [entries.popleft() for _ in range(min(pull.count, len(entries)))]
             asyncio.get_running_loop().call_soon(pull.on_entries, taken)
 
@@ -126,8 +130,3 @@ class MemoryLayer(ChannelLayer):
 
     def flush(self) -> None:
         """See the contract; nothing is ever collected here."""
-
-    async def _called(self, call: Callable[[Callable[[Any], None]], None]) -> Any:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        call(future.set_result)
-        return await future

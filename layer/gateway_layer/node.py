@@ -136,8 +136,10 @@ class Node:
             for run in split_frames(frames):
                 self.layer.deliver(peer, write_entry(self.layer.head, link.next_header(), run))
         except LayerUnavailable:
-            # The sessions are told by `on_lost`, which follows or has been called already.
-            return
+            # `on_lost` told those sessions that were bound when Redis went; these came later,
+            # or Redis is there and takes no more.
+            link.restart()
+            self._end_sessions(peer, "Redis does not take what this process sends")
 
     def _send_reset(self, peer: str, link: Link) -> None:
         try:
@@ -152,7 +154,7 @@ class Node:
             try:
                 _version, sender, header, frames = read_entry(raw)
             except ProtocolError as error:
-                self._drop(str(error), "entry")
+                self._drop(str(error), error.sender)
                 continue
             if header is None:
                 self._handle_words(sender, frames)
@@ -190,7 +192,8 @@ class Node:
                     answer = self.on_unknown(sender, frame)
             except _MALFORMED as error:
                 self._drop(f"a frame of {sender!r}: {type(error).__name__}: {error}", sender)
-                if session is not None:
+                # Not for a frame of a third process: it has no say in this connection.
+                if session is not None and session.peer in (sender, None):
                     session.on_malformed("the gateway could not read an event of its peer")
                 continue
             if answer is not None:
@@ -204,9 +207,11 @@ class Node:
             try:
                 if frame[1] == DEAD and frame[3].__class__ is str:
                     asyncio.get_running_loop().call_later(
-                        _DEATH_SETTLES_S, self._on_peer_dead, frame[3]
+                        _DEATH_SETTLES_S, self.layer.found_dead, frame[3]
                     )
-                elif frame[1] == MESSAGE and frame[0] in self.channels:
+                elif (
+                    frame[1] == MESSAGE and frame[0] in self.channels and frame[3].__class__ is dict
+                ):
                     self.channels[frame[0]](frame[3])
                 else:
                     self._drop(f"op {frame[1]!r} for {frame[0]!r} outside of a link", sender)
@@ -216,6 +221,7 @@ class Node:
     def _drop(self, reason: str, source: str) -> None:
         """Count what was not understood, and log the first of each source."""
         self.dropped += 1
+        source = source[:64]
         if source not in self._named and len(self._named) < 1000:
             self._named.add(source)
             _log.warning("dropped from Redis, logged once for its sender: %s", reason[:300])
@@ -237,7 +243,7 @@ class Node:
 
     def _greet(self) -> None:
         """Tell every peer that its link was started anew; the layer is available again."""
-        for peer, link in self._links.items():
+        for peer, link in list(self._links.items()):
             self._send_reset(peer, link)
 
     def _end_sessions(self, peer: str, reason: str) -> None:

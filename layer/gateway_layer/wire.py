@@ -12,6 +12,7 @@ the form of `Refuse` never change, whatever the version.
 The types below are NamedTuples, so they pack as the arrays that they are on the wire.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from gateway_layer.codec import Message, array_header, pack, unpack
@@ -89,28 +90,34 @@ class Open(NamedTuple):
     """Cost that the worker may send before the first `Credit`."""
 
 
-class Claim(NamedTuple):
-    """Worker -> interface: I run an instance for this opening. The first of an epoch binds."""
-
-    connection: str
-    op: int
-    epoch: int
-    window: int
-    """Cost of unconfirmed events that the interface may have under way."""
-
-
 class Data(NamedTuple):
     """Worker -> interface: what an instance did in one turn of the loop."""
 
     connection: str
     op: int
     epoch: int
-    events: tuple[Message, ...]
+    events: Sequence[Message]
     """Events that the application sent, in order."""
     confirmed: int | None
     """Events 1..n of stream 0 are handled; 0: the application has asked for its first."""
     state: Message | None
     """The connection's state at that moment, where it changed."""
+
+
+class Claim(NamedTuple):
+    """Worker -> interface: I run an instance for this opening. The first of an epoch binds.
+
+    It says at once what the instance did in its first turn: `Data` with a window.
+    """
+
+    connection: str
+    op: int
+    epoch: int
+    events: Sequence[Message]
+    confirmed: int | None
+    state: Message | None
+    window: int
+    """Cost of unconfirmed events that the interface may have under way."""
 
 
 class Refuse(NamedTuple):
@@ -142,7 +149,7 @@ class Events(NamedTuple):
     """0: the client. k: the k-th layer channel of the connection."""
     first: int
     """Number of the first event of this frame in its stream; they are numbered from 1."""
-    events: tuple[Message, ...]
+    events: Sequence[Message]
 
 
 class Credit(NamedTuple):
@@ -182,19 +189,51 @@ def read_entry(raw: bytes) -> Envelope:
     if value.__class__ is not tuple or len(value) < 2 or value[1].__class__ is not str:
         raise ProtocolError("not an envelope [version, sender, link, frames]")
     if value[0] != VERSION:
-        raise ProtocolError(f"version {value[0]!r} from {value[1]!r}, this process reads {VERSION}")
+        raise ProtocolError(
+            f"version {value[0]!r} from {value[1]!r}, this process reads {VERSION}", value[1]
+        )
     if len(value) != 4 or value[3].__class__ is not tuple:
-        raise ProtocolError(f"malformed envelope from {value[1]!r}")
+        raise ProtocolError(f"malformed envelope from {value[1]!r}", value[1])
     link = value[2]
     if link is not None and not (link.__class__ is tuple and len(link) == 5):
-        raise ProtocolError(f"malformed link header from {value[1]!r}")
+        raise ProtocolError(f"malformed link header from {value[1]!r}", value[1])
     return Envelope(VERSION, value[1], link and _link_header(link, value[1]), value[3])
 
 
 def _link_header(link: tuple[Any, ...], sender: str) -> LinkHeader:
     if not all(number.__class__ is int and number >= 0 for number in link):
-        raise ProtocolError(f"malformed link header from {sender!r}")
+        raise ProtocolError(f"malformed link header from {sender!r}", sender)
     return LinkHeader._make(link)
+
+
+def read_open(frame: Any) -> Open:
+    """Read the frame of an opening; the worker builds an instance from nothing else.
+
+    Raises:
+        ProtocolError: Not an `Open`; the text names the field.
+    """
+    if frame.__class__ is not tuple or len(frame) != len(Open._fields) or frame[1] != OPEN:
+        raise ProtocolError("not an opening")
+    for name, types, value in zip(Open._fields, _OPEN_TYPES, frame, strict=True):
+        if value.__class__ not in types:
+            raise ProtocolError(f"an opening whose {name} is a {type(value).__name__}")
+    return Open._make(frame)
+
+
+_OPEN_TYPES: Final[tuple[tuple[type, ...], ...]] = (
+    (str,),
+    (int,),
+    (int,),
+    (str,),
+    (dict,),
+    (int,),
+    (dict, type(None)),
+    (bytes,),
+    (bool,),
+    (int,),
+    (str,),
+    (int,),
+)
 
 
 def envelope_head(sender: str) -> bytes:

@@ -99,7 +99,7 @@ def test_name_that_nobody_knows_is_refused() -> None:
 
 
 def test_folder_that_does_not_exist_is_named(folder: Path) -> None:
-    with pytest.raises(BindError, match="gw.sock: no such file or directory"):
+    with pytest.raises(BindError, match=r"gw\.sock: no such file or directory"):
         open_listeners([f"unix:{folder}/none/gw.sock"], None, 1)
 
 

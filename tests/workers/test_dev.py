@@ -142,7 +142,7 @@ def test_ends_with_status_0_and_leaves_nothing(
 
 
 def test_nothing_survives_when_it_is_killed(start: Callable[..., Dev]) -> None:
-    dev = start("--workers", "2")
+    dev = start("--workers", "2", "--graceful-timeout", "0.5")
     dev.wait_until_ready()
     everything = descendants(dev.process.pid)
     assert len(everything) >= 7  # itself, Redis and its watch, two parents, three children
@@ -192,7 +192,7 @@ def test_death_of_a_part_ends_everything(start: Callable[..., Dev]) -> None:
 
 
 def test_death_of_the_private_server_ends_everything(start: Callable[..., Dev]) -> None:
-    dev = start()
+    dev = start("--graceful-timeout", "0.5")
     dev.wait_until_ready()
     os.kill(dev.find("redis.sock"), signal.SIGKILL)
     assert dev.end() == 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import click
 
 from gateway_layer.embedded import EmbeddedServer
-from gateway_layer.process.logs import set_up_logging
+from gateway_layer.process.logs import set_up_logging, tell
 from gateway_layer.process.options import GatewayCommand, Number, SectionOption, count_of
 from gateway_layer.process.places import how_it_ended
 from gateway_layer.process.signals import SignalPipe
@@ -130,8 +130,7 @@ class DevServer:
                     selector.unregister(key.fileobj)
                 elif all(part.ready_text for part in self._parts):
                     url = (self._parts[0].ready_text or "").rpartition(" (")[0]
-                    sys.stderr.write(f"gateway-dev ready: {url} ({self.ready_text})\n")
-                    sys.stderr.flush()
+                    tell(f"gateway-dev ready: {url} ({self.ready_text})\n")
             else:
                 self._stops += sum(number in _END for number in signals.read())
 

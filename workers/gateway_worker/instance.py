@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import MutableMapping
 from typing import Any, Final, Protocol
 
-from gateway_layer.codec import pack
+from gateway_layer.codec import Message
 from gateway_layer.errors import ClientDisconnected
 from gateway_layer.session import WorkerSession, event_cost, split_event
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
-from gateway_worker.apps import ASGI3App, Message
+from gateway_worker.apps import ASGI3App
 from gateway_worker.core.http import HttpResponseRules
 from gateway_worker.core.websocket import WebSocketRules, WebSocketState
 
@@ -101,7 +102,7 @@ class Instance(WorkerSession):
         """ASGI `receive`."""
         raise NotImplementedError
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         """ASGI `send`."""
         raise NotImplementedError
 
@@ -121,7 +122,7 @@ class Instance(WorkerSession):
         """More may be sent: wake whoever waits in `send`."""
         self._notify()
 
-    async def _emit(self, parts: list[bytes], cost: int) -> None:
+    async def _emit(self, parts: list[Message], cost: int) -> None:
         """Send an event as soon as the client's credit allows.
 
         Raises:
@@ -138,8 +139,8 @@ class Instance(WorkerSession):
         for at in range(0, len(body) or 1, CHUNK_BYTES):
             piece = body[at : at + CHUNK_BYTES]
             more = event["more_body"] or at + CHUNK_BYTES < len(body)
-            packed = pack({"type": event["type"], "body": piece, "more_body": more})
-            await self._emit([packed], EVENT_OVERHEAD + len(piece))
+            part: Message = {"type": event["type"], "body": piece, "more_body": more}
+            await self._emit([part], EVENT_OVERHEAD + len(piece))
 
 
 class HttpInstance(Instance):
@@ -188,7 +189,7 @@ class HttpInstance(Instance):
                 return dict(self._disconnect)
             await self._wait()
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         """Take `http.response.start` or `.body`; waits while the client takes nothing.
 
         Raises:
@@ -198,16 +199,15 @@ class HttpInstance(Instance):
         """
         event = self._rules.send(message)
         body = event.get("body", b"")
-        if len(body) > CHUNK_BYTES:
+        size = len(body)
+        if size > CHUNK_BYTES:
             await self._emit_body(event, body)
+        elif self.may_send(EVENT_OVERHEAD + size):
+            self.emit([event], EVENT_OVERHEAD + size)
         else:
-            cost = EVENT_OVERHEAD + len(body)
-            if self.may_send(cost):
-                self.emit([pack(event)], cost)
-            else:
-                await self._emit([pack(event)], cost)
-        if self._rules.complete:
-            self._notify()
+            await self._emit([event], EVENT_OVERHEAD + size)
+        if self._wake is not None and self._rules.complete:
+            self._wake.set()
 
     def on_events(self) -> None:
         """Wake `receive`; a disconnect also makes every later `send` raise."""
@@ -263,7 +263,7 @@ class WebSocketInstance(Instance):
             self._disconnect = event
         return event
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         """Take `websocket.accept`, `.send`, `.close` or a denial response.
 
         Waits while the client takes nothing.
@@ -282,7 +282,7 @@ class WebSocketInstance(Instance):
         if kind == "websocket.send":
             parts = split_event(event, "bytes" if event.get("text") is None else "text")
         else:
-            parts = [pack(event)]
+            parts = [event]
         if self.may_send(cost):
             self.emit(parts, cost)
         else:

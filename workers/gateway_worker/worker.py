@@ -13,7 +13,7 @@ from gateway_layer.names import queue_name
 from gateway_layer.node import Node
 from gateway_layer.redis.layer import RedisLayer
 from gateway_layer.session import WorkerSession
-from gateway_layer.wire import OPEN, REFUSE, Open, Refuse, read_entry
+from gateway_layer.wire import REFUSE, Open, Refuse, read_entry, read_open
 from gateway_worker.apps import ASGI3App, load_app
 from gateway_worker.config import WorkerConfig
 from gateway_worker.instance import INSTANCES, Instance, WebSocketInstance, make_scope
@@ -163,9 +163,7 @@ class Worker:
         """Read an opening and make its instance; refuse or drop it where that cannot be."""
         try:
             _version, interface, _link, frames = read_entry(entry)
-            opening = Open._make(frames[0])
-            if opening.op != OPEN or opening.connection.__class__ is not str:
-                raise ProtocolError(f"op {opening.op!r} in a queue")  # noqa: TRY301 - one place
+            opening = read_open(frames[0])
             if opening.incarnation != self._layer.incarnation:
                 # Pushed into a Redis whose memory was lost since: its interface server knows.
                 self.dropped += 1

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from gateway_layer.errors import ConfigError
+from gateway_layer.process.logs import tell
 from gateway_layer.process.places import EXIT_CONFIG, EXIT_FAILURE
 
 READY = b"\0"
@@ -60,7 +61,7 @@ class ChildContext:
     def fail(self, text: str) -> None:
         """Give the parent the text to show; on its own stderr when it was ready before."""
         if self.report_fd < 0:
-            sys.stderr.write(text)
+            tell(text)
         else:
             self._report(text.encode("utf-8", "replace")[-_MAX_REPORT_BYTES:])
 

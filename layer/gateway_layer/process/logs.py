@@ -64,11 +64,18 @@ def set_up_logging(level: str, stream: TextIO | None = None) -> None:
     logger.setLevel(level.upper())
 
 
+def tell(text: str) -> None:
+    """Write to stderr what is no log line; nothing happens where nobody can read it any more."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 class AccessLog:
     """Gathers lines and writes all of them with one system call, at most 100 ms later.
 
-    Costs a list append a line (`logging` costs 5 us). A descriptor that takes nothing never
-    holds up the event loop: lines wait up to 1 MiB, then new ones are dropped and counted.
+    Costs a list append a line (0.14 us; a call of `logging` 8 us). A descriptor that takes nothing
+    never holds up the event loop: lines wait up to 1 MiB, then new ones are dropped and counted.
 
     Attributes:
         dropped: Lines that were not written, for a metric.

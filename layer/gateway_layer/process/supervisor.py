@@ -20,6 +20,7 @@ from gateway_layer.process.child import (
     end_as_child,
     follow_lifeline,
 )
+from gateway_layer.process.logs import tell
 from gateway_layer.process.places import EXIT_FAILURE, Child, Place, how_it_ended
 from gateway_layer.process.reload import watch
 from gateway_layer.process.signals import SignalPipe
@@ -191,8 +192,9 @@ class Supervisor:
 
     def _fork(self) -> int:
         """Fork; the child is left with nothing of the parent's but the lifeline's read end."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # what is buffered would be written twice
+            sys.stdout.flush()
+            sys.stderr.flush()
         with self._signals.held_back():
             os_pid = os.fork()
             if os_pid == 0:
@@ -281,8 +283,7 @@ class Supervisor:
         if all(place.current is not None and place.current.ready for place in self._places):
             self._announced = True
             if self._control is None:
-                sys.stderr.write(f"{self.name} ready: {self.ready_text}\n")
-                sys.stderr.flush()
+                tell(f"{self.name} ready: {self.ready_text}\n")
             else:
                 with suppress(BrokenPipeError):  # the starter has ended, `_on_control` hears it
                     self._control.sendall(f"{self.ready_text}\n".encode())
@@ -304,8 +305,7 @@ class Supervisor:
         if self._stops:
             return
         # Not while stopping: several children may fail for one reason, which one has told.
-        sys.stderr.write(child.failure)
-        sys.stderr.flush()
+        tell(child.failure)
         place = self._places[child.index]
         if place.replacement is child:
             place.replacement = None

@@ -1,6 +1,7 @@
 """The channel layer on Redis: lists as queues and inboxes, read with BLMPOP, written in batches."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -82,6 +83,7 @@ class RedisLayer(ChannelLayer):
         self._buried: set[str] = set()
         self._clock_offset_ms = 0.0
         self._data_id = ""
+        self._started = False
         self._ready = False
         self._closing = False
         self._warned: set[str] = set()
@@ -106,10 +108,13 @@ class RedisLayer(ChannelLayer):
                 self._on_renewed(await self._loop.run_in_executor(None, self._lease.renew))
                 break
             except Exception as error:
-                _log.info("not registered yet: %s", error)
+                if str(error) not in self._warned:
+                    self._warned.add(str(error))
+                    _log.warning("not registered yet, trying on: %s", error)
                 await asyncio.sleep(0.5)
         self._lease.start()
         self._beat()
+        self._started = True
         self._become_ready()
 
     async def close(self) -> None:
@@ -151,7 +156,7 @@ class RedisLayer(ChannelLayer):
 
     def _maybe_ready(self) -> None:
         # Before the first registration `start` decides; after a loss this is the way back.
-        if self._data_id and self._writer.connected and self._reader.connected:
+        if self._started and self._writer.connected and self._reader.connected:
             self._become_ready()
 
     def _become_ready(self) -> None:
@@ -162,6 +167,8 @@ class RedisLayer(ChannelLayer):
     def _on_disconnected(self, _error: Exception | None) -> None:
         if self._ready and not self._closing:
             self._ready = False
+            # A restart may have emptied it: that loss is told now, not again at the renewal.
+            self._data_id = ""
             self.on_lost()
 
     # Leases and deaths.
@@ -171,22 +178,25 @@ class RedisLayer(ChannelLayer):
         self._loop.call_soon_threadsafe(self._on_renewed, renewal)
 
     def _on_renewed(self, renewal: Renewal) -> None:
+        if self._closing:
+            return
         self._clock_offset_ms = renewal.clock_offset_ms
         if self._data_id and renewal.data_id != self._data_id and self._ready:
             _log.warning("Redis has lost its data: what was under way through it is ended")
             self.on_lost()
             self.on_available()
         self._data_id = renewal.data_id
-        if renewal.fenced and not self._closing:
+        if renewal.fenced:
             self._rejoin()
         now = time.monotonic()
+        self._buried -= renewal.alive  # held for dead while it did not run; it has rejoined
         for pid in renewal.dead:
-            self._found_dead(pid)
+            self.found_dead(pid)
         for pid in list(self._inboxes):
             if pid in renewal.alive:
                 self._absent_since.pop(pid, None)
             elif now - self._absent_since.setdefault(pid, now) >= self._death_s:
-                self._found_dead(pid)
+                self.found_dead(pid)
 
     def _rejoin(self) -> None:
         """This process was held for dead: its peers have ended everything; begin anew."""
@@ -196,7 +206,8 @@ class RedisLayer(ChannelLayer):
         assert self._loop is not None, "renewals come after start"
         self._loop.run_in_executor(None, lambda: self._quietly(self._lease.renew, rejoin=True))
 
-    def _found_dead(self, pid: str) -> None:
+    def found_dead(self, pid: str) -> None:
+        """See the contract; also what the leases tell."""
         if pid == self.pid or pid in self._buried:
             return
         self._buried.add(pid)
@@ -212,8 +223,9 @@ class RedisLayer(ChannelLayer):
             self._loop.run_in_executor(None, lambda: self._quietly(self._lease.forget, pid))
 
     def _forget_for_good(self, pid: str) -> None:
-        self._forget(pid)
-        self._buried.discard(pid)
+        if pid in self._buried:
+            self._forget(pid)
+            self._buried.discard(pid)
 
     def _quietly(self, call: Callable[..., object], *args: object, **options: object) -> None:
         try:
@@ -275,7 +287,7 @@ class RedisLayer(ChannelLayer):
             backlog = _Backlog(self._writer, self._keys.inbox(pid), INBOX_BACKLOG_TTL_S)
             self._inboxes[pid] = backlog
         if backlog.length > _INBOX_CAPACITY:
-            self._found_dead(pid)
+            self.found_dead(pid)
             return
         self._writer.push(backlog.key, entry, backlog.on_length)
 
@@ -295,20 +307,6 @@ class RedisLayer(ChannelLayer):
     def _require_ready(self) -> None:
         if not self._ready:
             raise LayerUnavailable("Redis cannot be reached at present; retry later")
-
-    async def _called(self, call: Callable[[Callable[[Any], None]], None]) -> Any:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def done(result: Any) -> None:
-            if future.cancelled():
-                return
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-        call(done)
-        return await future
 
 
 class _Backlog:
@@ -335,7 +333,8 @@ class _Backlog:
         now = time.monotonic()
         if now - self._kept >= 1.0:
             self._kept = now
-            self._writer.write(pack_command("EXPIRE", self.key, self._ttl_s), None)
+            with contextlib.suppress(LayerUnavailable):  # 64 MiB wait to leave: next time
+                self._writer.write(pack_command("EXPIRE", self.key, self._ttl_s), None)
 
 
 class _QueueReader:
@@ -345,6 +344,7 @@ class _QueueReader:
         self._layer: Final = layer
         self._key: Final = layer._keys.queue(queue)
         self._want: tuple[int, OnEntries] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._commands: dict[int, bytes] = {}
         self.pipe: Final = Pipe(
             layer._address,
@@ -356,15 +356,20 @@ class _QueueReader:
         self.pipe.start()
 
     def pull(self, count: int, on_entries: OnEntries) -> None:
-        """Ask for up to `count` entries; kept until connected when the connection is down."""
+        """Ask for up to `count` entries, as soon as the connection is there."""
         assert self._want is None, "one pull per queue at a time"
         self._want = (count, on_entries)
         if self.pipe.connected:
             self._ask()
+        else:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PULL_TIMEOUT_S, self._finish, ())
 
     def _on_connected(self, server: ServerInfo) -> None:
         self._layer.incarnation = server.run_id
         if self._want:
+            if self._timer is not None:
+                self._timer.cancel()
             self._ask()
 
     def _ask(self) -> None:
@@ -377,18 +382,21 @@ class _QueueReader:
         self.pipe.write(command, self._on_reply)
 
     def _on_reply(self, reply: Any) -> None:
-        if isinstance(reply, LayerUnavailable) or self._want is None:
-            # Asked again by `_on_connected`; what Redis popped for us meanwhile is lost, and the
-            # interface server finds out by its deadline.
-            return
-        _count, on_entries = self._want
-        self._want = None
         entries: Sequence[bytes] = ()
         if reply.__class__ is list:
             entries = reply[1]
-        elif reply is not None:
+        elif reply is not None and not isinstance(reply, LayerUnavailable):
             _log.error("reading the queue %s: %s", self._key.decode(), reply)
-        on_entries(entries)
+        # Where the connection broke, what Redis popped for us is lost, and the interface server
+        # finds out by its deadline.
+        self._finish(entries)
+
+    def _finish(self, entries: Sequence[bytes]) -> None:
+        assert self._want is not None, "finished without a pull"
+        _count, on_entries = self._want
+        self._want = None
+        if not self._layer._closing:
+            on_entries(entries)
 
 
 def _as_error(value: Any) -> Exception:

@@ -89,7 +89,10 @@ class Lease:
         self._on_renewed: Final = on_renewed
         self._stop: Final = threading.Event()
         self._thread: threading.Thread | None = None
-        self._swept = 0.0
+        self._swept = float("-inf")
+        self._seen_beat = self.beat
+        self._hung_s = 0.0
+        self._refusal = ""
 
     def start(self) -> None:
         """Begin to renew, every three tenths of the lease."""
@@ -97,20 +100,38 @@ class Lease:
         self._thread.start()
 
     def _run(self) -> None:
+        waited_from = time.monotonic()
         while not self._stop.wait(self._period_s):
-            hung_s = time.monotonic() - self.beat
-            if hung_s > _HANG_S:
-                _log.error("the event loop has not turned for %.0f s: aborting", hung_s)
-                os.kill(os.getpid(), signal.SIGABRT)
+            self._watch_loop(time.monotonic() - waited_from)
+            waited_from = time.monotonic()
             try:
                 self._on_renewed(self.renew())
                 self._maybe_sweep()
-            except _UNREACHABLE:
-                # The pipes report an unreachable Redis; the next renewal comes soon.
-                continue
+                self._refusal = ""
+            except _UNREACHABLE as error:
+                self._report(error)
             except RuntimeError:
                 # The event loop was closed while this thread called into it.
                 return
+
+    def _watch_loop(self, waited_s: float) -> None:
+        """End this process if its event loop hangs."""
+        if self.beat != self._seen_beat:
+            self._seen_beat = self.beat
+            self._hung_s = 0.0
+            return
+        # A wait that came back late says that this whole process stood still (SIGSTOP, a
+        # debugger), not that its loop hangs: only a period of it counts.
+        self._hung_s += min(waited_s, 1.5 * self._period_s)
+        if self._hung_s > _HANG_S:
+            _log.error("the event loop has not turned for %.0f s: aborting", self._hung_s)
+            os.kill(os.getpid(), signal.SIGABRT)
+
+    def _report(self, error: Exception) -> None:
+        """Log once that Redis refuses; that it is unreachable, the pipes report."""
+        if isinstance(error, redis.ResponseError) and str(error) != self._refusal:
+            self._refusal = str(error)
+            _log.error("Redis refuses to renew the lease of this process: %s", error)
 
     def renew(self, *, rejoin: bool = False) -> Renewal:
         """Renew once, now; blocks for at most the client's time-outs.

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from gateway_layer.codec import Message, pack
+from gateway_layer.codec import Message
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD
 
 PART: Final = "gateway.part"
@@ -21,21 +21,22 @@ def event_cost(event: Message) -> int:
     return EVENT_OVERHEAD + len(payload) if payload else EVENT_OVERHEAD
 
 
-def split_event(event: Message, key: str) -> list[bytes]:
-    """Pack an event; one whose payload `event[key]` (str or bytes) is large, in parts.
+def split_event(event: Message, key: str) -> list[Message]:
+    """Cut an event whose payload `event[key]` (str or bytes) is large into parts.
 
     Returns:
-        Packed events of the same type; all but the last are marked as parts.
+        Events of the same type; all but the last are marked as parts. The event itself if it
+        is not large.
     """
     payload = event[key]
     if len(payload) <= _CHARACTERS:
-        return [pack(event)]
+        return [event]
     step = _CHARACTERS if payload.__class__ is str else CHUNK_BYTES
     kind = event["type"]
     cuts = range(0, len(payload), step)
-    packed = [pack({"type": kind, key: payload[at : at + step], PART: True}) for at in cuts[:-1]]
-    packed.append(pack({**event, key: payload[cuts[-1] :]}))
-    return packed
+    parts = [{"type": kind, key: payload[at : at + step], PART: True} for at in cuts[:-1]]
+    parts.append({**event, key: payload[cuts[-1] :]})
+    return parts
 
 
 def join_parts(parts: list[Message], last: Message) -> Message:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any
 
-from gateway_layer.codec import Message, array_header, pack
+from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
 from gateway_layer.session.parts import PART, join_parts
 from gateway_layer.wire import (
@@ -14,12 +14,9 @@ from gateway_layer.wire import (
     DONE,
     EVENTS,
     RESET,
-    Claim,
     Done,
     Open,
 )
-
-_NIL = b"\xc0"
 
 
 class WorkerSession(ABC):
@@ -34,6 +31,7 @@ class WorkerSession(ABC):
     """
 
     __slots__ = (
+        "_asked",
         "_claim_window",
         "_confirmed",
         "_credit",
@@ -44,7 +42,6 @@ class WorkerSession(ABC):
         "_received",
         "_sent",
         "_window",
-        "asked",
         "connection",
         "dirty",
         "epoch",
@@ -64,14 +61,14 @@ class WorkerSession(ABC):
         self.interface = interface
         self.epoch = opening.epoch
         self.dirty = False
-        self.asked = False
+        self._asked = False
         self.inbox: deque[tuple[int, Message]] = deque()
         self._claim_window: int | None = window
         self._received = 0
         self._given = 0
         self._confirmed: int | None = None
         self._parts: list[Message] | None = None
-        self._out: list[bytes] = []
+        self._out: list[Message] = []
         self._window = self._credit = opening.credit
         self._sent = 0
         self._done: str | None = None
@@ -116,7 +113,7 @@ class WorkerSession(ABC):
         """
         if self._given != self._confirmed:
             self._confirmed = self._given
-            self.asked = True
+            self._asked = True
             if not self.dirty:
                 self.mark()
 
@@ -130,8 +127,13 @@ class WorkerSession(ABC):
         under_way = self._sent - (self._credit - self._window)
         return under_way + cost <= self._window or under_way * 2 < self._window
 
-    def emit(self, parts: list[bytes], cost: int) -> None:
-        """Send one event, packed in one or more parts; ask `may_send` first."""
+    def emit(self, parts: list[Message], cost: int) -> None:
+        """Send one event, in one or more parts, that can certainly be packed.
+
+        Args:
+            parts: What `split_event` returned, or the event alone.
+            cost: Of the whole event, as `event_cost` counts; ask `may_send` first.
+        """
         self._out += parts
         self._sent += cost
         if not self.dirty:
@@ -171,6 +173,8 @@ class WorkerSession(ABC):
         if stream != 0 or first != self._received + 1:
             raise ProtocolError(f"event {first!r} of stream {stream!r} after {self._received}")
         for event in events:
+            if event.__class__ is not dict or "type" not in event:
+                raise ProtocolError("an event that is none")
             self._received += 1
             if PART in event:
                 if self._parts is None:
@@ -189,30 +193,22 @@ class WorkerSession(ABC):
     def take_frames(self) -> list[bytes]:
         """Return the packed frames of this turn for the interface, and forget them.
 
-        The claim comes first; what the application sent, and the confirmation of what it handled
-        before that, share one frame, so that they are true together.
+        The claim, what the application sent, and the confirmation of what it handled before that
+        share one frame, so that they are true together.
         """
         frames: list[bytes] = []
-        if self._claim_window is not None:
-            frames.append(pack(Claim(self.connection, CLAIM, self.epoch, self._claim_window)))
-            self._claim_window = None
-        if self._out or self.asked:
-            frames.append(
-                b"".join(
-                    (
-                        b"\x96",
-                        pack(self.connection),
-                        pack(DATA),
-                        pack(self.epoch),
-                        array_header(len(self._out)),
-                        *self._out,
-                        pack(self._confirmed) if self.asked else _NIL,
-                        _NIL,
-                    )
-                )
-            )
+        out = self._out
+        window = self._claim_window
+        if out or self._asked or window is not None:
+            confirmed = self._confirmed if self._asked else None
+            self._asked = False
+            if window is not None:
+                self._claim_window = None
+                claim = (self.connection, CLAIM, self.epoch, out, confirmed, None, window)
+                frames.append(pack(claim))
+            else:
+                frames.append(pack((self.connection, DATA, self.epoch, out, confirmed, None)))
             self._out = []
-            self.asked = False
         if self._done is not None:
             frames.append(pack(Done(self.connection, DONE, self.epoch, self._done)))
             self._done = None

@@ -59,6 +59,7 @@ class Program:
         mode: str = "serve",
         graceful_s: float = 10.0,
         pass_fds: tuple[int, ...] = (),
+        stderr_is_read: bool = True,
     ) -> None:
         self.set_mode(mode)
         with (self.folder / "out").open("wb") as out, (self.folder / "err").open("wb") as err:
@@ -66,10 +67,12 @@ class Program:
                 [sys.executable, str(PROGRAM), str(processes), str(graceful_s), *options],
                 cwd=self.folder,
                 stdout=out,
-                stderr=err,
+                stderr=err if stderr_is_read else subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=pass_fds,
             )
+        if self.process.stderr is not None:
+            self.process.stderr.close()
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
@@ -396,6 +399,15 @@ def test_what_an_application_registered_at_exit_runs_once(program: Program) -> N
     program.send(signal.SIGTERM)
     program.end()
     assert len(program.lines("atexit")) == 1
+
+
+def test_stderr_that_nobody_reads_ends_nothing(program: Program) -> None:
+    program.start(1, stderr_is_read=False)
+    program.wait_for("ready")
+    os.kill(program.lines("ready")[0].os_pid, signal.SIGKILL)
+    program.wait_for("ready", 2)
+    program.send(signal.SIGTERM)
+    assert program.end() == 0
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ _CR = ord("\r")
 _MAX_EMPTY_LINES = 4
 """Before a request line (RFC 9112 2.2: at least one, from clients that end a body with it)."""
 
+_NO_REQUEST = Refusal(400, "malformed request")  # never returned: no head equals b""
+
 _ILLEGAL_OCTET = "control character or bare CR or LF in the head"
 
 
@@ -72,6 +74,8 @@ class RequestReader:
         "_empty_lines",
         "_eof",
         "_keep_alive",
+        "_last",
+        "_last_raw",
         "_max_head_bytes",
         "_max_headers",
         "_open_cr",
@@ -105,6 +109,8 @@ class RequestReader:
         self._empty_lines = 0
         self._remaining = 0
         self._chunked: ChunkedBody | None = None
+        self._last_raw = b""
+        self._last: RequestHead | Refusal = _NO_REQUEST
         self.truncated = False
 
     @property
@@ -168,6 +174,24 @@ class RequestReader:
         if end < 4 or end - start > self._max_head_bytes:
             return self._incomplete_head()
         head = bytes(buffer[start:end])
+        # The same request again, as clients that poll send it, was judged before.
+        request = self._last if head == self._last_raw else self._judge(head)
+        if isinstance(request, Refusal):
+            return request
+        self._position = end
+        self._checked = self._empty_lines = 0
+        self._open_cr = False
+        self._keep_alive = request.keep_alive
+        if request.content_length == 0:
+            self._state = _END
+            if not request.upgrade:
+                self._last_raw, self._last = head, request
+        else:
+            self._begin_body(request.content_length)
+        return request
+
+    def _judge(self, head: bytes) -> RequestHead | Refusal:
+        """Check the bytes of a head once, and have it parsed."""
         controls = head.translate(None, NOT_CONTROL)
         lines = controls.count(b"\r\n")
         if lines * 2 != len(controls):
@@ -181,14 +205,6 @@ class RequestReader:
             request = read_head(parsed)
         except BadHead as error:
             return self._refuse(error.status, error.reason)
-        self._position = end
-        self._checked = self._empty_lines = 0
-        self._open_cr = False
-        self._keep_alive = request.keep_alive
-        if request.content_length == 0:
-            self._state = _END
-        else:
-            self._begin_body(request.content_length)
         return request
 
     def _skip_empty_line(self) -> RequestHead | Signal | Refusal:

@@ -116,6 +116,7 @@ class ResponseWriter:
         except (AttributeError, TypeError, ValueError):  # not even bytes, or not allowed in them
             return False
         self.started = True
+        self.status = status
         return True
 
     def _assemble(self, status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes) -> bytes:
