@@ -164,8 +164,5 @@ def test_services_that_are_scaled_exist() -> None:
 
 
 def test_version_is_that_of_the_project() -> None:
-    assert f'version = "{version_shown()}"' in (ROOT / "pyproject.toml").read_text()
-
-
-def version_shown() -> str:
-    return re.findall(r"version (\d+\.\d+\.\d+)\b", README)[0]
+    (shown,) = re.findall(r"This is version (\d+\.\d+\.\d+)\.", README)
+    assert f'version = "{shown}"' in (ROOT / "pyproject.toml").read_text()

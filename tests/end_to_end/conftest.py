@@ -30,9 +30,10 @@ def gateway(
 def launch(
     redis_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Launcher]:
-    """Starts commands for one test, on a server that is running and empty."""
+    """Starts commands for one test, which share nothing with those of other tests."""
     redis_server.start()
-    launcher = Launcher(tmp_path_factory.mktemp("gateway"), redis_server.url)
+    folder = tmp_path_factory.mktemp("gateway")
+    launcher = Launcher(folder, redis_server.url, namespace=folder.name)
     try:
         yield launcher
     finally:

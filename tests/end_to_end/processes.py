@@ -133,9 +133,10 @@ class Command:
 class Launcher:
     """Starts commands in folders of their own, and ends them all."""
 
-    def __init__(self, folder: Path, redis_url: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, namespace: str = "gw") -> None:
         self.folder = folder
-        self.redis_url = redis_url
+        self.namespace = namespace
+        self.layer = ("--redis", redis_url, "--namespace", namespace)
         self.commands: list[Command] = []
         self._numbers = count(1)
 
@@ -147,7 +148,7 @@ class Launcher:
 
     def interface(self, *args: str, bind: str = "127.0.0.1:0") -> Command:
         """Start an interface server and wait until it serves."""
-        command = self.run("gateway-interface", "--bind", bind, "--redis", self.redis_url, *args)
+        command = self.run("gateway-interface", "--bind", bind, *self.layer, *args)
         command.wait_ready()
         return command
 
@@ -155,7 +156,7 @@ class Launcher:
         """Start a worker with an application of this folder."""
         command = self.run(
             "gateway-worker",
-            *(app, "--app-dir", str(APPS), "--redis", self.redis_url),
+            *(app, "--app-dir", str(APPS), *self.layer),
             *args,
             NOTES=str(self.folder),
         )

@@ -92,7 +92,7 @@ def test_blocked_worker_is_not_taken_for_dead(start: StartGateway) -> None:
 async def test_stopped_worker_is_dead_after_its_lease_and_answers_nobody_afterwards(
     start: StartGateway,
 ) -> None:
-    gateway = start("--lease", "0.5")
+    gateway = start("--lease", "0.5", interface=("--queue-deadline", "1"))
     with gateway.connect() as client:
         client.send(request("/slow?late"))
         gateway.launcher.wait_for_note("late")
@@ -111,7 +111,7 @@ async def test_stopped_worker_is_dead_after_its_lease_and_answers_nobody_afterwa
 
 
 def test_worker_that_was_held_for_dead_can_be_found_dead_again(start: StartGateway) -> None:
-    gateway = start("--lease", "0.5")
+    gateway = start("--lease", "0.5", interface=("--queue-deadline", "1"))
     worker = gateway.worker.child
     for number in range(2):
         with gateway.connect() as client:

@@ -41,7 +41,7 @@ class Instance(WorkerSession):
         task: Runs the application; None before `start`.
     """
 
-    __slots__ = ("_disconnect", "_host", "_wake", "scope", "task")
+    __slots__ = ("_disconnect", "_host", "_waiters", "scope", "task")
 
     def __init__(
         self, host: Host, opening: Open, interface: str, window: int, scope: Message
@@ -49,7 +49,7 @@ class Instance(WorkerSession):
         """Prepare; `start` runs it."""
         super().__init__(opening, interface, window)
         self._host = host
-        self._wake: asyncio.Event | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._disconnect: Message | None = None
         self.scope = scope
         self.task: asyncio.Task[None] | None = None
@@ -106,17 +106,26 @@ class Instance(WorkerSession):
         """ASGI `send`."""
         raise NotImplementedError
 
-    # Waiting. Both kinds of waiter share one event; each looks again at what it waits for.
+    # Waiting. Whoever waits, in `receive` or `send`, is woken by anything and looks again. A bare
+    # future costs a third of an asyncio.Event, and an idle connection holds one.
 
     async def _wait(self) -> None:
-        wake = self._wake
-        if wake is None or wake.is_set():
-            wake = self._wake = asyncio.Event()
-        await wake.wait()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
 
     def _notify(self) -> None:
-        if self._wake is not None:
-            self._wake.set()
+        waiters = self._waiters
+        if waiters:
+            self._waiters = []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def on_credit(self) -> None:
         """More may be sent: wake whoever waits in `send`."""
@@ -206,8 +215,8 @@ class HttpInstance(Instance):
             self.emit([event], EVENT_OVERHEAD + size)
         else:
             await self._emit([event], EVENT_OVERHEAD + size)
-        if self._wake is not None and self._rules.complete:
-            self._wake.set()
+        if self._waiters and self._rules.complete:
+            self._notify()
 
     def on_events(self) -> None:
         """Wake `receive`; a disconnect also makes every later `send` raise."""

@@ -72,6 +72,7 @@ class Worker:
                 ("websocket", config.websocket_concurrency),
             )
         }
+        self._node.on_lost = self._changed.set
         self.application: ASGI3App = _nothing_loaded
         self.served = 0
         self.dropped = 0
@@ -231,7 +232,8 @@ class Worker:
                     self._loop.call_later(_DISCONNECT_S, session.task.cancel)
 
     def _pulling(self) -> bool:
-        return any(puller.pulling for puller in self._pullers.values())
+        """Whether a pull may still bring openings; without Redis none does."""
+        return self._layer.available and any(one.pulling for one in self._pullers.values())
 
     def _count(self) -> int:
         return sum(puller.active for puller in self._pullers.values())

@@ -1,0 +1,229 @@
+"""The documents say what the code does."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from gateway_interface import cli as interface_cli
+from gateway_interface.config import InterfaceConfig, Limits
+from gateway_layer import wire
+from gateway_layer.codec import pack
+from gateway_layer.redis.keys import Keys
+from gateway_worker import cli as worker_cli, dev
+from gateway_worker.core.schedule import MAX_BATCH
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+ABOUT_COMMANDS = [path for path in DOCUMENTS if path.stem != "performance"]
+"""That one is about the options of the benchmarks, too."""
+
+CONFIGURATION = (DOCS / "configuration.md").read_text()
+PROTOCOL = (DOCS / "protocol.md").read_text()
+ARCHITECTURE = (DOCS / "architecture.md").read_text()
+COMMANDS: dict[str, click.Command] = {
+    "gateway-interface": interface_cli.main,
+    "gateway-worker": worker_cli.main,
+    "gateway-dev": dev.main,
+}
+FRAMES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "Open": (wire.OPEN, wire.Open._fields),
+    "Claim": (wire.CLAIM, wire.Claim._fields),
+    "Data": (wire.DATA, wire.Data._fields),
+    "Refuse": (wire.REFUSE, wire.Refuse._fields),
+    "Done": (wire.DONE, wire.Done._fields),
+    "Events": (wire.EVENTS, wire.Events._fields),
+    "Credit": (wire.CREDIT, wire.Credit._fields),
+    "Reset": (wire.RESET, wire.Reset._fields),
+}
+EXAMPLES = re.findall(r"^```hex\n(.*?)```\n```python\n(.*?)```$", PROTOCOL, re.M | re.S)
+
+
+def section_of(text: str, heading: str) -> str:
+    """Return what stands under a heading, down to the next of its level or above."""
+    level = heading.partition(" ")[0]
+    rest = text.split(f"\n{heading}\n", 1)[1]
+    return re.split(rf"^#{{2,{len(level)}}} ", rest, maxsplit=1, flags=re.M)[0]
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Return the cells of all table rows, without headings."""
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    rules = {index for index, row in enumerate(cells) if set("".join(row)) == {"-"}}
+    return [row for index, row in enumerate(cells) if not {index, index + 1} & rules]
+
+
+# Configuration.
+
+
+def unit_of(option: click.Option) -> str:
+    if option.is_flag:
+        return "flag"
+    if isinstance(option.type, click.Choice):
+        return " ".join(f"`{choice}`" for choice in option.type.choices)
+    return option.metavar or "TEXT"
+
+
+def default_of(command: click.Command, option: click.Option) -> str:
+    value = option.get_default(click.Context(command))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    values = value if isinstance(value, tuple) else (value,)
+    known = [str(one) for one in values if one is not None and not repr(one).startswith("Sent")]
+    return " ".join(f"`{one}`" for one in known) or "–"  # noqa: RUF001 (as the document has it)
+
+
+def documented(name: str) -> dict[str, list[str]]:
+    """Return variable, unit and default of each option of a command, as documented."""
+    rows = rows_of(section_of(CONFIGURATION, f"## {name}"))
+    return {row[0].replace("`", ""): row[1:4] for row in rows}
+
+
+def actual(name: str) -> dict[str, list[str]]:
+    """The same, as click has it."""
+    command = COMMANDS[name]
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    return {
+        " / ".join(option.opts + option.secondary_opts): [
+            f"`GATEWAY_{str(option.name).upper()}`",
+            unit_of(option),
+            default_of(command, option),
+        ]
+        for option in options
+        if not option.hidden and option.name != "version"
+    }
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_documented_as_it_is(name: str) -> None:
+    options = documented(name)
+    options.pop("MODULE:ATTRIBUTE (argument)", None)
+    assert options == actual(name)
+
+
+@pytest.mark.parametrize("name", ["gateway-worker", "gateway-dev"])
+def test_argument_is_documented_with_its_variable(name: str) -> None:
+    (argument,) = (p for p in COMMANDS[name].params if isinstance(p, click.Argument))
+    assert argument.metavar == "MODULE:ATTRIBUTE"
+    assert documented(name)["MODULE:ATTRIBUTE (argument)"][0] == f"`{argument.envvar}`"
+
+
+# Protocol.
+
+
+@pytest.mark.parametrize(("raw_text", "value_text"), EXAMPLES)
+def test_example_of_the_protocol_is_read_as_shown(raw_text: str, value_text: str) -> None:
+    envelope = wire.read_entry(bytes.fromhex(raw_text))
+    assert as_lists(envelope) == as_lists(ast.literal_eval(value_text))
+
+
+@pytest.mark.parametrize(("raw_text", "value_text"), EXAMPLES)
+def test_example_of_the_protocol_is_what_is_written(raw_text: str, value_text: str) -> None:
+    _version, sender, link, frames = ast.literal_eval(value_text)
+    header = wire.LinkHeader._make(link) if link else None
+    entry = wire.write_entry(wire.envelope_head(sender), header, [pack(f) for f in frames])
+    assert entry.hex() == bytes.fromhex(raw_text).hex()
+
+
+def as_lists(value: Any) -> Any:
+    """Turn tuples within a decoded value into lists, to compare it with a literal."""
+    if isinstance(value, (list, tuple)):
+        return [as_lists(item) for item in value]
+    if isinstance(value, dict):
+        return {key: as_lists(item) for key, item in value.items()}
+    return value
+
+
+def test_every_frame_of_the_protocol_has_an_example() -> None:
+    frames = [frame for _, text in EXAMPLES for frame in ast.literal_eval(text)[3]]
+    ops = {op for op, _ in FRAMES.values()} | {wire.MESSAGE, wire.DEAD}
+    assert {frame[1] for frame in frames} == ops
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_fields_of_a_frame_are_documented(name: str) -> None:
+    op, fields = FRAMES[name]
+    rows = rows_of(section_of(PROTOCOL, f"### {name}"))[: len(fields)]
+    assert tuple(row[0] for row in rows) == fields
+    assert rows[1][1] == str(op)
+
+
+def test_list_of_frames_is_complete() -> None:
+    rows = rows_of(section_of(PROTOCOL, "## 2 Entries"))
+    listed = {row[1]: int(row[0]) for row in rows if len(row) == 4}
+    others = {"message": wire.MESSAGE, "dead": wire.DEAD}
+    assert listed == {name: op for name, (op, _) in FRAMES.items()} | others
+
+
+def test_fields_of_the_link_header_are_documented() -> None:
+    rows = rows_of(section_of(PROTOCOL, "## 3 Links"))
+    assert tuple(row[1] for row in rows) == wire.LinkHeader._fields
+
+
+def test_every_key_is_documented() -> None:
+    keys = Keys("gw")
+    names = [keys.alive, keys.dead, keys.incarnation, keys.sweep, keys.queue("NAME")]
+    names += [keys.inbox("PID"), keys.pushes("PID"), keys.lease("PID")]
+    listed = {row[0].strip("`") for row in rows_of(section_of(PROTOCOL, "## 1 Keys"))}
+    assert {name.decode().removeprefix("gw:") for name in names} == listed
+
+
+def test_bounds_are_those_of_the_code() -> None:
+    bounds = " ".join(row[1] for row in rows_of(section_of(PROTOCOL, "## 10 Bounds")))
+    for bound in (
+        wire.MAX_ENTRY_BYTES,
+        wire.CHUNK_BYTES,
+        Limits().window_bytes,
+        InterfaceConfig().queue_capacity,
+        MAX_BATCH,
+        int(InterfaceConfig().queue_deadline_s),
+    ):
+        assert re.search(rf"\b{bound}\b", bounds), bound
+
+
+def test_version_is_that_of_the_code() -> None:
+    assert PROTOCOL.startswith(f"# Protocol, version {wire.VERSION}\n")
+
+
+# All documents.
+
+
+def test_places_in_the_architecture_exist() -> None:
+    for row in rows_of(section_of(ARCHITECTURE, "## Where things are")):
+        folder = ROOT
+        for place in re.findall(r"`([^`]+)`", row[1]):
+            path = ROOT / place if place.count("/") > 1 else folder / place
+            assert path.exists(), place
+            folder = path.parent
+
+
+def anchors_of(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = document.parent / name if name else document
+        assert path.exists(), target
+        assert not anchor or anchor in anchors_of(path.read_text()), target
+
+
+@pytest.mark.parametrize("document", ABOUT_COMMANDS, ids=lambda path: str(path.name))
+def test_options_that_are_mentioned_exist(document: Path) -> None:
+    known = {name for command in COMMANDS.values() for p in command.params for name in p.opts}
+    known |= {
+        name for command in COMMANDS.values() for p in command.params for name in p.secondary_opts
+    }
+    foreign = {"--build", "--scale", "--help"}
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text()))
+    assert mentioned <= known | foreign
