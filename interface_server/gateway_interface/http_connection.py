@@ -123,7 +123,8 @@ class HttpConnection(asyncio.Protocol):
         phase = self._phase
         if phase is _HEAD:
             self._reader.receive_data(data)
-            self._read_head()
+            if not self._write_paused:
+                self._read_head()
         elif phase is _EXCHANGE:
             self._reader.receive_data(data)
             exchange = self._exchange
@@ -161,6 +162,8 @@ class HttpConnection(asyncio.Protocol):
             if unsent:
                 exchange.drained(unsent)
             self._set_deadline(exchange)
+        elif self._phase is _HEAD:
+            self._next_request()
 
     # Requests.
 
@@ -172,6 +175,7 @@ class HttpConnection(asyncio.Protocol):
             if not self._head_begun and not self._reader.idle:
                 self._head_begun = True
                 self.deadline = self._services.loop.time() + self._services.limits.header_timeout_s
+            self._resume_reading()
         elif isinstance(event, Refusal):
             self._refuse(event)
         else:
@@ -248,7 +252,8 @@ class HttpConnection(asyncio.Protocol):
                 return
             else:
                 break
-        if exchange.congested and not exchange.body_ended:
+        waits = not exchange.body_ended and exchange.congested
+        if waits or self._reader.buffered > _READ_AHEAD:
             self._pause_reading()
         else:
             self._resume_reading()
@@ -277,6 +282,7 @@ class HttpConnection(asyncio.Protocol):
             self._linger()
             return
         services.clients.discard(self)
+        self._resume_reading()
         client = WebSocketClient(services, self._transport, handshake, head)
         client.open(self._reader.take_rest())
         self._phase = _CLOSED
@@ -310,6 +316,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._write_paused:
             self._unsent += cost
+            self._waiting_to_write += cost  # more waits; that the client takes some shows
         else:
             exchange.drained(cost)
             self._set_deadline(exchange)
@@ -333,12 +340,20 @@ class HttpConnection(asyncio.Protocol):
             self._close()
         else:
             self._phase = _HEAD
-            if not self._write_paused:
-                timeout_s = self._services.limits.keep_alive_timeout_s
-                self.deadline = self._services.loop.time() + timeout_s
+            if self._write_paused:
+                # Requests of a client that takes no answers wait in its own memory.
+                self._pause_reading()
+            else:
+                self._next_request()
+
+    def _next_request(self) -> None:
+        """Wait for the next request, or begin with it where it has come already."""
+        self.deadline = self._services.loop.time() + self._services.limits.keep_alive_timeout_s
+        buffered = self._reader.buffered
+        if buffered <= _READ_AHEAD:
             self._resume_reading()
-            if self._reader.buffered:
-                self._read_head()
+        if buffered:
+            self._read_head()
 
     def fail(self, status: int, reason: str, *, retry_after: bool = False) -> None:
         """Answer with this status, or cut the response if it has begun."""

@@ -88,7 +88,8 @@ class InterfaceServer:
                 self._sockets, self._admin_socket = own.by_process[0], own.admin
             if self._admin_socket is not None:
                 servers.append(await self._listen(self._admin_socket, self._admin_protocol))
-            await self._layer.start()
+            if not await self._layer.start_unless(self._draining):
+                return
             public = [
                 await self._listen(sock, lambda: HttpConnection(services)) for sock in self._sockets
             ]
@@ -103,6 +104,8 @@ class InterfaceServer:
                 server.close()
             for client in list(services.clients):
                 client.abort()
+            await asyncio.sleep(0)  # the connections hear of it, and tell their workers
+            self._node.flush()
             await self._layer.close()
             if own is not None:
                 own.close()

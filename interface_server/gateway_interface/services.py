@@ -1,6 +1,7 @@
 """What every connection of one interface server shares."""
 
 import asyncio
+import logging
 import time
 from typing import Any, Final, Protocol
 
@@ -12,6 +13,8 @@ from gateway_interface.routes import Routes
 from gateway_layer.names import ConnectionIds
 from gateway_layer.node import Node
 from gateway_layer.process.logs import AccessLog
+
+_log = logging.getLogger("gateway.interface")
 
 FOREVER: Final = float("inf")
 
@@ -73,7 +76,11 @@ class Services:
         """Tell every client whose deadline has passed."""
         now = self.loop.time()
         for client in [client for client in self.clients if client.deadline <= now]:
-            client.on_deadline(now)
+            try:
+                client.on_deadline(now)
+            except Exception:  # a fault of ours: the clock goes on for all others
+                _log.exception("a deadline of a client failed")
+                client.abort()
 
 
 def log_access(

@@ -21,6 +21,10 @@ from gateway_layer.session import PART, State, event_cost, join_parts, split_eve
 _HELD_BYTES: Final = 65_536
 """What a client may send before the application has accepted; then its socket is not read."""
 
+_PIECE_BYTES: Final = 16_384
+"""So much is parsed before credit is looked at again: parsed, tiny messages take 50 times the
+room of their bytes, which wait in `raw_held` instead."""
+
 _CLOSE_TIMEOUT_S: Final = 10.0
 """How long a client may take to answer a close frame."""
 
@@ -127,7 +131,10 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         """Take bytes of the client."""
         if self._ws is not None:
             self._heard = self._services.loop.time()
-            self._feed(self._ws, data)
+            if self.raw_held:  # the transport had read already when it was told to pause
+                self.raw_held += data
+            else:
+                self._feed(self._ws, data)
         elif self._phase is _WAITING:
             self._hold(data)
 
@@ -155,6 +162,7 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         if unsent and self.state is State.BOUND:
             self.drained(unsent)
         self._set_deadline()
+        self._read_on()
 
     # From the client.
 
@@ -165,6 +173,18 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
             self._pause_reading()
 
     def _feed(self, ws: WebSocketConnection, data: bytes) -> None:
+        """Take in what the client sent, as long as the socket would be read at all."""
+        while len(data) > _PIECE_BYTES:
+            self._feed_piece(ws, data[:_PIECE_BYTES])
+            data = data[_PIECE_BYTES:]
+            if ws.closed is not None:
+                return
+            if self._read_paused:
+                self.raw_held = data
+                return
+        self._feed_piece(ws, data)
+
+    def _feed_piece(self, ws: WebSocketConnection, data: bytes) -> None:
         ws.receive_data(data)
         for message in ws.messages():
             key = "text" if message.__class__ is str else "bytes"
@@ -176,7 +196,8 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         if ws.closed is not None:
             self._tell_end(ws)
             self._close_transport()
-        elif self.congested:
+        elif self.congested or (out and self._write_paused):
+            # Whoever takes no pongs gets no more of them.
             self._pause_reading()
 
     def _tell_end(self, ws: WebSocketConnection) -> None:
@@ -221,6 +242,7 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         if self.state is State.BOUND:
             if self._write_paused:
                 self._unsent += cost
+                self._waiting_to_write += cost  # more waits; that the client takes some shows
             else:
                 self.drained(cost)
 
@@ -304,7 +326,7 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         self._phase = _CLOSING
         self.deadline = self._services.loop.time() + _CLOSE_TIMEOUT_S
         self._end_session(code, reason)
-        self._resume_reading()
+        self._read_on()
 
     def _give_up(self, status: int, reason: str, code: int) -> None:
         """Refuse with a status before the answer, close with a code after it."""
@@ -315,8 +337,8 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
 
     def on_confirmed(self, seq: int) -> None:
         """The application has consumed: read on."""
-        if self._read_paused and self._ws is not None and not self.congested:
-            self._resume_reading()
+        if self._read_paused:
+            self._read_on()
 
     def on_claimed(self) -> None:
         """A worker has the connection; now it is its answer that is waited for."""
@@ -393,11 +415,11 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
             # While we do not read, a pong could not be seen: the clock stands still.
             self._heard = max(self._heard, now) if self._read_paused else self._heard
             self._set_deadline()
-        elif ws.awaiting_pong:
+        elif ws.awaiting_pong and options.ping_timeout_s:
             self._transport.abort()
         else:
             self._transport.write(ws.ping())
-            self.deadline = now + options.ping_timeout_s if options.ping_timeout_s else FOREVER
+            self.deadline = now + (options.ping_timeout_s or options.ping_interval_s)
 
     def drain(self) -> None:
         """The server stops."""
@@ -424,6 +446,16 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         if not self._read_paused:
             self._read_paused = True
             self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        """Take in what is held and read the socket again, unless there is a reason to wait."""
+        ws = self._ws
+        if not self._read_paused or ws is None or self.congested or self._write_paused:
+            return
+        held, self.raw_held = self.raw_held, b""
+        self._resume_reading()
+        if held:
+            self._feed(ws, held)
 
     def _resume_reading(self) -> None:
         if self._read_paused and not self._transport.is_closing():

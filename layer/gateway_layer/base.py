@@ -38,6 +38,7 @@ class ChannelLayer(ABC):
         incarnation: Which life of Redis this process last saw; changes when Redis lost its memory.
         on_inbox: Called with entries of this process's inbox, in order, at least one.
         on_peer_dead: Called once with the pid of each process that was found dead.
+        on_refused: Called with the pid of a process whose inbox did not take an entry of ours.
         on_lost: Called when entries may have been lost in either direction.
         on_available: Called when the layer can be used again, after `on_lost`.
     """
@@ -50,6 +51,7 @@ class ChannelLayer(ABC):
         self.head: Final = envelope_head(self.pid)
         self.on_inbox: OnEntries = _ignore
         self.on_peer_dead: Callable[[str], None] = _ignore
+        self.on_refused: Callable[[str], None] = _ignore
         self.on_lost: Callable[[], None] = _ignore
         self.on_available: Callable[[], None] = _ignore
 
@@ -65,6 +67,28 @@ class ChannelLayer(ABC):
         Raises:
             ConfigError: The server cannot serve a channel layer (a Redis Cluster, too old).
         """
+
+    async def start_unless(self, stopped: asyncio.Event) -> bool:
+        """Start, or give up as soon as `stopped` is set: Redis may stay away for long.
+
+        Returns:
+            Whether it has started.
+
+        Raises:
+            ConfigError: As `start`.
+        """
+        starting = asyncio.ensure_future(self.start())
+        stopping = asyncio.ensure_future(stopped.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                return False
+            await starting
+            return True
+        finally:
+            starting.cancel()
+            stopping.cancel()
+            await asyncio.gather(starting, stopping, return_exceptions=True)
 
     @abstractmethod
     async def close(self) -> None:
@@ -105,7 +129,9 @@ class ChannelLayer(ABC):
 
     @abstractmethod
     def deliver(self, pid: str, entry: bytes) -> None:
-        """Append an entry to a process's inbox; at most once, in order, or silently not at all.
+        """Append an entry to a process's inbox; at most once, in order, or not at all.
+
+        Where Redis refuses the entry `on_refused` says so, where its connection breaks `on_lost`.
 
         Raises:
             LayerUnavailable: Nothing was written.

@@ -25,6 +25,9 @@ from gateway_layer.wire import (
 
 _log = logging.getLogger("gateway.layer")
 
+_RESET_AGAIN_S: Final = 1.0
+"""A peer that could not be told of a lost entry is told so much later."""
+
 _DEATH_SETTLES_S: Final = 0.02
 """A supervisor's word waits so long: what the dead process wrote before may still be on its way."""
 
@@ -90,8 +93,10 @@ class Node:
         self._dirty: list[Session] = []
         self._named: set[str] = set()
         self._flush_due = False
+        self._untold: set[str] = set()
         layer.on_inbox = self._on_inbox
         layer.on_peer_dead = self._on_peer_dead
+        layer.on_refused = self._on_refused
         layer.on_lost = self._on_lost
         layer.on_available = self._greet
 
@@ -117,7 +122,12 @@ class Node:
         for session in dirty:
             session.dirty = False
             peer = session.peer
-            frames = session.take_frames()
+            try:
+                frames = session.take_frames()
+            except Exception:  # a fault of ours, which harms no other connection of this turn
+                _log.exception("output of connection %s failed", session.connection)
+                _end(session.on_malformed, "the gateway could not pack an event")
+                continue
             if frames and peer is not None:
                 if peer in by_peer:
                     by_peer[peer] += frames
@@ -138,14 +148,32 @@ class Node:
         except LayerUnavailable:
             # `on_lost` told those sessions that were bound when Redis went; these came later,
             # or Redis is there and takes no more.
-            link.restart()
-            self._end_sessions(peer, "Redis does not take what this process sends")
+            self._on_refused(peer)
 
     def _send_reset(self, peer: str, link: Link) -> None:
         try:
             self.layer.deliver(peer, write_entry(self.layer.head, link.reset_header(), []))
         except LayerUnavailable:
-            return
+            self._reset_later(peer)
+
+    def _on_refused(self, peer: str) -> None:
+        """What was sent to a peer has not left: end what it was part of, and tell the peer."""
+        link = self._links.get(peer)
+        if link is not None:
+            link.restart()
+            self._end_sessions(peer, "Redis does not take what this process sends")
+            self._reset_later(peer)
+
+    def _reset_later(self, peer: str) -> None:
+        if peer not in self._untold:
+            self._untold.add(peer)
+            asyncio.get_running_loop().call_later(_RESET_AGAIN_S, self._reset_now, peer)
+
+    def _reset_now(self, peer: str) -> None:
+        self._untold.discard(peer)
+        link = self._links.get(peer)
+        if link is not None and self.layer.available:  # else `_greet` tells it
+            self._send_reset(peer, link)
 
     # Input.
 
@@ -154,7 +182,7 @@ class Node:
             try:
                 _version, sender, header, frames = read_entry(raw)
             except ProtocolError as error:
-                self._drop(str(error), error.sender)
+                self.drop(str(error), error.sender)
                 continue
             if header is None:
                 self._handle_words(sender, frames)
@@ -166,6 +194,7 @@ class Node:
         link = self._links.get(sender)
         if link is None:
             link = self._links[sender] = Link(self._generations)
+        gen = link.gen
         verdict = link.receive(header)
         if verdict is Verdict.DELIVER:
             return True
@@ -176,6 +205,9 @@ class Node:
             self._send_reset(sender, link)
         elif verdict is Verdict.LOST:
             self._end_sessions(sender, "the peer has started its link anew")
+            if link.gen != gen:
+                # The peer may have bound sessions to what we sent before: it would wait for ever.
+                self._send_reset(sender, link)
             return bool(header.seq == 0 and not header.flags)
         return False
 
@@ -191,10 +223,15 @@ class Node:
                 else:
                     answer = self.on_unknown(sender, frame)
             except _MALFORMED as error:
-                self._drop(f"a frame of {sender!r}: {type(error).__name__}: {error}", sender)
+                self.drop(f"a frame of {sender!r}: {type(error).__name__}: {error}", sender)
                 # Not for a frame of a third process: it has no say in this connection.
                 if session is not None and session.peer in (sender, None):
-                    session.on_malformed("the gateway could not read an event of its peer")
+                    _end(session.on_malformed, "the gateway could not read an event of its peer")
+                continue
+            except Exception:  # a fault of ours, which harms no other connection of this batch
+                _log.exception("a frame of %r failed", sender)
+                if session is not None:
+                    _end(session.on_malformed, "the gateway could not carry out an event")
                 continue
             if answer is not None:
                 answers = [*(answers or ()), answer]
@@ -214,11 +251,11 @@ class Node:
                 ):
                     self.channels[frame[0]](frame[3])
                 else:
-                    self._drop(f"op {frame[1]!r} for {frame[0]!r} outside of a link", sender)
+                    self.drop(f"op {frame[1]!r} for {frame[0]!r} outside of a link", sender)
             except _MALFORMED as error:
-                self._drop(f"a frame of {sender!r}: {type(error).__name__}: {error}", sender)
+                self.drop(f"a frame of {sender!r}: {type(error).__name__}: {error}", sender)
 
-    def _drop(self, reason: str, source: str) -> None:
+    def drop(self, reason: str, source: str) -> None:
         """Count what was not understood, and log the first of each source."""
         self.dropped += 1
         source = source[:64]
@@ -248,7 +285,15 @@ class Node:
 
     def _end_sessions(self, peer: str, reason: str) -> None:
         for session in [one for one in self.sessions.values() if one.peer == peer]:
-            session.on_lost(reason)
+            _end(session.on_lost, reason)
+
+
+def _end(end: Callable[[str], None], reason: str) -> None:
+    """Tell a session of its end; a fault in it must not keep others from theirs."""
+    try:
+        end(reason)
+    except Exception:
+        _log.exception("ending a connection failed")
 
 
 def _no_answer(_sender: str, _frame: tuple[Any, ...]) -> bytes | None:

@@ -18,6 +18,7 @@ def gateway(
     redis_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     """An interface server and a worker with `apps:site`; the tests of a file share them."""
+    redis_server.start()
     launcher = Launcher(tmp_path_factory.mktemp("gateway"), redis_server.url)
     try:
         worker = launcher.worker(ready=False)

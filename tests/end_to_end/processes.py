@@ -123,11 +123,14 @@ class Command:
         known = {*self._known, *self.children} if self.process.poll() is None else self._known
         self.process.kill()
         self.process.wait()
+        ours = []
         for child in known:
             # The number may be another's by now: only one of our session is ours.
             with contextlib.suppress(ProcessLookupError):
                 if os.getsid(child) == self.process.pid:
                     os.kill(child, signal.SIGKILL)
+                    ours.append(child)
+        wait_until(lambda: not any(map(runs, ours)), "the end of the children")
 
 
 class Launcher:

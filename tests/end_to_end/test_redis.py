@@ -76,7 +76,8 @@ def test_request_under_way_when_redis_dies_gets_an_answer(
         client.send(request("/never?redis"))
         patient.launcher.wait_for_note("redis")
         redis_server.kill()
-        assert client.answer().status == 502
+        # The worker's claim may have arrived before, or not.
+        assert client.answer().status in (502, 503)
     redis_server.start()
     wait_until_served(patient)
 

@@ -6,7 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any, Final, Protocol
 
 from gateway_layer.codec import Message
-from gateway_layer.errors import ClientDisconnected
+from gateway_layer.errors import ClientDisconnected, MessageTooLarge
 from gateway_layer.session import WorkerSession, event_cost, split_event
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
 from gateway_worker.apps import ASGI3App
@@ -19,6 +19,10 @@ RESTART_CODE: Final = 1012
 """Close code "service restart" (IANA): what a WebSocket's instance hears when its worker drains."""
 
 _ABNORMAL: Final = 1006
+
+_MAX_MESSAGE_BYTES: Final = 16 * 2**20
+"""A WebSocket message is whole in each process on its way, and what waits for Redis is bounded:
+one that fills it would end the connections of everybody."""
 
 
 class Host(Protocol):
@@ -68,7 +72,11 @@ class Instance(WorkerSession):
         except ClientDisconnected:
             outcome = "returned"
         except asyncio.CancelledError:
-            outcome = "drain"
+            # Its own, where nobody cancelled the task: a fault like any other exception.
+            task = self.task
+            outcome = "drain" if task is not None and task.cancelling() else "error"
+            if outcome == "error":
+                _log.exception("application failed %s", self._describe())
         except BaseException:
             # SystemExit too: one connection must not end the process.
             outcome = "error"
@@ -84,6 +92,8 @@ class Instance(WorkerSession):
             if outcome == "returned" and self.owes_answer:
                 _log.error("application returned without an answer %s", self._describe())
             self.finish(outcome)
+            # Tasks that the application left behind hear that nobody is there any more.
+            self.on_lost("the application has ended")
 
     def _describe(self) -> str:
         return f"{self.scope.get('type')} {self.scope.get('path', '')!r}"
@@ -280,14 +290,19 @@ class WebSocketInstance(Instance):
         Raises:
             TypeError: A value of a wrong type; the text names the path to it.
             ApplicationError: The wrong order.
+            MessageTooLarge: Over 16 MiB; nothing was sent.
             ClientDisconnected: The client has left.
         """
         event = self._rules.send(message)
         kind = event["type"]
         if kind == "websocket.http.response.body":
             await self._emit_body(event, event["body"])
+            if self.finished:
+                self._closed(_ABNORMAL, "")
             return
         cost = event_cost(event)
+        if cost > _MAX_MESSAGE_BYTES:
+            raise MessageTooLarge(f"a WebSocket message of {cost} bytes; 16 MiB may be sent")
         if kind == "websocket.send":
             parts = split_event(event, "bytes" if event.get("text") is None else "text")
         else:

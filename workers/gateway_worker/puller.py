@@ -74,12 +74,17 @@ class Puller:
             self._maybe_pull()
             return
         assert self._loop is not None, "entries come after start"
-        self._on_openings(self, entries)
-        # Runs behind the first steps of the new instances, which were scheduled before it.
-        self._loop.call_soon(self._after_batch, self._loop.time(), len(entries))
+        try:
+            self._on_openings(self, entries)
+        finally:  # else a fault in one batch would be the last of this worker's pulls
+            self.pulling = False
+            # Runs behind the first steps of the new instances, which were scheduled before it.
+            self._loop.call_soon(self._after_batch, self._loop.time(), len(entries))
+        if self.batch.ahead:
+            self._maybe_pull()
 
     def _after_batch(self, started: float, count: int) -> None:
         assert self._loop is not None, "entries come after start"
         self.batch.ran(count, self._loop.time() - started)
-        self.pulling = False
-        self._maybe_pull()
+        if not self.pulling:
+            self._maybe_pull()

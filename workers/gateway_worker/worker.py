@@ -107,7 +107,8 @@ class Worker:
             _log.error("application start-up failed: %s", error)
             return EXIT_LIFESPAN_FAILED
         try:
-            await self._layer.start()
+            if not await self._layer.start_unless(self._draining):
+                return 0
             for puller in self._pullers.values():
                 puller.start()
             if on_ready is not None:
@@ -143,7 +144,7 @@ class Worker:
         assert self._loop is not None, "openings come after serve"
         started = []
         for entry in entries:
-            instance = self._open(entry)
+            instance = self._open(puller, entry)
             if instance is not None:
                 puller.active += 1
                 started.append(instance)
@@ -160,11 +161,15 @@ class Worker:
             _log.info("limit of %d connections reached: draining", self._limit)
             self.drain()
 
-    def _open(self, entry: bytes) -> Instance | None:
+    def _open(self, puller: Puller, entry: bytes) -> Instance | None:
         """Read an opening and make its instance; refuse or drop it where that cannot be."""
+        sender = ""
         try:
             _version, interface, _link, frames = read_entry(entry)
+            sender = interface
             opening = read_open(frames[0])
+            if self._pullers[opening.kind] is not puller:
+                raise ProtocolError(f"a {opening.kind} opening in the queue {puller.queue}")
             if opening.incarnation != self._layer.incarnation:
                 # Pushed into a Redis whose memory was lost since: its interface server knows.
                 self.dropped += 1
@@ -178,7 +183,8 @@ class Worker:
             instance = make(self, opening, interface, self._config.window_bytes, scope)
         except (ProtocolError, TypeError, ValueError, KeyError, IndexError, AttributeError) as bad:
             self.dropped += 1
-            _log.warning("dropped an opening: %s: %s", type(bad).__name__, str(bad)[:300])
+            sender = bad.sender or sender if isinstance(bad, ProtocolError) else sender
+            self._node.drop(f"an opening of {sender!r}: {type(bad).__name__}: {bad}", sender)
             return None
         self._node.sessions[opening.connection] = instance
         return instance
@@ -205,7 +211,7 @@ class Worker:
     # Drain.
 
     async def _finish_connections(self) -> None:
-        """Wait for HTTP, close WebSockets with 1012, then cancel what is left."""
+        """Close WebSockets with 1012, wait for all connections, then cancel what is left."""
         try:
             async with asyncio.timeout(self._config.graceful_timeout_s):
                 await self._until(lambda: self._at_once or not self._pulling())

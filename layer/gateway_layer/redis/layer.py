@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from gateway_layer.base import PULL_TIMEOUT_S, ChannelLayer, OnEntries, OnPushed
@@ -19,8 +20,8 @@ from gateway_layer.redis.keys import (
     Keys,
 )
 from gateway_layer.redis.liveness import Lease, Renewal, boot_time_s
-from gateway_layer.redis.pipe import Pipe, ServerInfo
-from gateway_layer.redis.resp import pack_command
+from gateway_layer.redis.pipe import Pipe, ServerInfo, Troubles
+from gateway_layer.redis.resp import RedisReplyError, pack_command
 
 _log = logging.getLogger("gateway.layer")
 
@@ -57,11 +58,13 @@ class RedisLayer(ChannelLayer):
         self._death_s: Final = config.lease_s * 1.3
         self._lease: Final = Lease(config, self.pid, kind, parent, self._renewed_in_thread)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._troubles: Final = Troubles()
         self._writer: Final = Pipe(
             self._address,
             name=f"{kind}-write",
             on_connected=self._on_writer_connected,
             on_disconnected=self._on_disconnected,
+            troubles=self._troubles,
         )
         self._reader: Final = Pipe(
             self._address,
@@ -69,6 +72,7 @@ class RedisLayer(ChannelLayer):
             blocking_s=PULL_TIMEOUT_S,
             on_connected=self._on_reader_connected,
             on_disconnected=self._on_disconnected,
+            troubles=self._troubles,
         )
         self._pulls: dict[str, _QueueReader] = {}
         inbox, pushes = self._keys.inbox(self.pid), self._keys.pushes(self.pid)
@@ -77,6 +81,7 @@ class RedisLayer(ChannelLayer):
             for pair in ((inbox, pushes), (pushes, inbox))
         )
         self._read_turn = 0
+        self._read_timer: asyncio.TimerHandle | None = None
         self._inboxes: dict[str, _Backlog] = {}
         self._queues: dict[str, _Backlog] = {}
         self._absent_since: dict[str, float] = {}
@@ -151,6 +156,8 @@ class RedisLayer(ChannelLayer):
 
     def _on_reader_connected(self, server: ServerInfo) -> None:
         self.incarnation = server.run_id
+        if self._read_timer is not None:
+            self._read_timer.cancel()
         self._read_inbox()
         self._maybe_ready()
 
@@ -245,12 +252,22 @@ class RedisLayer(ChannelLayer):
     def _on_inbox_reply(self, reply: Any) -> None:
         if isinstance(reply, LayerUnavailable):
             return
+        if isinstance(reply, Exception):
+            assert self._loop is not None, "replies come after start"
+            self.refused("its inbox", reply)
+            self._read_timer = self._loop.call_later(PULL_TIMEOUT_S, self._read_inbox)
+            return
         # The next read goes out first, so that Redis fills it while this one is handled.
         self._read_inbox()
-        if reply.__class__ is list:
+        if reply is not None:
             self.on_inbox(reply[1])
-        elif reply is not None:
-            _log.error("reading this process's inbox: %s", reply)
+
+    def refused(self, what: str, error: Exception) -> None:
+        """Log, once for each text, that Redis answers a read with an error."""
+        text = f"Redis refuses to let this process read {what}: {error}"
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.error("%s", text)
 
     def pull(self, queue: str, count: int, on_entries: OnEntries) -> None:
         """See the contract."""
@@ -284,18 +301,29 @@ class RedisLayer(ChannelLayer):
         self._require_ready()
         backlog = self._inboxes.get(pid)
         if backlog is None:
-            backlog = _Backlog(self._writer, self._keys.inbox(pid), INBOX_BACKLOG_TTL_S)
+            key = self._keys.inbox(pid)
+            refused = partial(self._on_entry_refused, pid)
+            backlog = _Backlog(self._writer, key, INBOX_BACKLOG_TTL_S, refused)
             self._inboxes[pid] = backlog
         if backlog.length > _INBOX_CAPACITY:
             self.found_dead(pid)
             return
         self._writer.push(backlog.key, entry, backlog.on_length)
 
+    def _on_entry_refused(self, pid: str) -> None:
+        self.on_refused(pid)  # looked up at the time: `Node` sets it
+
     def recall(self, queue: str, entry: bytes, on_recalled: Callable[[bool], None]) -> None:
         """See the contract."""
         command = pack_command("LREM", self._keys.queue(queue), 1, entry)
+
+        def on_reply(reply: Any) -> None:
+            if isinstance(reply, RedisReplyError):
+                self.refused(queue, reply)
+            on_recalled(reply == 1)
+
         try:
-            self._writer.write(command, lambda reply: on_recalled(reply == 1))
+            self._writer.write(command, on_reply)
         except LayerUnavailable:
             assert self._loop is not None, "recalls come after start"
             self._loop.call_soon(on_recalled, False)
@@ -312,13 +340,16 @@ class RedisLayer(ChannelLayer):
 class _Backlog:
     """A list in Redis that gets an expiry while nobody keeps it empty."""
 
-    __slots__ = ("_kept", "_ttl_s", "_writer", "key", "length")
+    __slots__ = ("_kept", "_on_refused", "_ttl_s", "_writer", "key", "length")
 
-    def __init__(self, writer: Pipe, key: bytes, ttl_s: int) -> None:
+    def __init__(
+        self, writer: Pipe, key: bytes, ttl_s: int, on_refused: Callable[[], None] | None = None
+    ) -> None:
         self.key: Final = key
         self.length = 0
         self._writer = writer
         self._ttl_s = ttl_s
+        self._on_refused = on_refused
         self._kept = 0.0
 
     def on_length(self, length: Any, _index: int, count: int) -> None:
@@ -327,6 +358,8 @@ class _Backlog:
             self.length = length
             if length > count:
                 self.keep()
+        elif isinstance(length, RedisReplyError) and self._on_refused is not None:
+            self._on_refused()
 
     def keep(self) -> None:
         """Renew the expiry, at most once a second."""
@@ -352,6 +385,7 @@ class _QueueReader:
             blocking_s=PULL_TIMEOUT_S,
             on_connected=self._on_connected,
             on_disconnected=None,
+            troubles=layer._troubles,
         )
         self.pipe.start()
 
@@ -362,8 +396,7 @@ class _QueueReader:
         if self.pipe.connected:
             self._ask()
         else:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(PULL_TIMEOUT_S, self._finish, ())
+            self._finish_later()
 
     def _on_connected(self, server: ServerInfo) -> None:
         self._layer.incarnation = server.run_id
@@ -382,14 +415,17 @@ class _QueueReader:
         self.pipe.write(command, self._on_reply)
 
     def _on_reply(self, reply: Any) -> None:
-        entries: Sequence[bytes] = ()
-        if reply.__class__ is list:
-            entries = reply[1]
-        elif reply is not None and not isinstance(reply, LayerUnavailable):
-            _log.error("reading the queue %s: %s", self._key.decode(), reply)
-        # Where the connection broke, what Redis popped for us is lost, and the interface server
-        # finds out by its deadline.
-        self._finish(entries)
+        if isinstance(reply, RedisReplyError):
+            self._layer.refused(self._key.decode(), reply)
+            self._finish_later()
+        else:
+            # Where the connection broke, what Redis popped for us is lost, and the interface
+            # server finds out by its deadline.
+            self._finish(reply[1] if reply.__class__ is list else ())
+
+    def _finish_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(PULL_TIMEOUT_S, self._finish, ())
 
     def _finish(self, entries: Sequence[bytes]) -> None:
         assert self._want is not None, "finished without a pull"

@@ -22,7 +22,14 @@ from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
 from gateway_layer.names import new_pid
 from gateway_layer.redis.address import sync_client
-from gateway_layer.redis.keys import MEMBERS_TTL_S, ORPHAN_TTL_S, SWEEP_EVERY_S, TOMBSTONE_S, Keys
+from gateway_layer.redis.keys import (
+    INBOX_BACKLOG_TTL_S,
+    MEMBERS_TTL_S,
+    ORPHAN_TTL_S,
+    SWEEP_EVERY_S,
+    TOMBSTONE_S,
+    Keys,
+)
 from gateway_layer.wire import DEAD, VERSION, envelope_head, write_entry
 
 _log = logging.getLogger("gateway.layer")
@@ -227,6 +234,7 @@ def announce_death(config: LayerConfig, pid: str) -> None:
             pipeline = client.pipeline(transaction=False)
             for peer in living:
                 pipeline.rpush(keys.inbox(peer), entry)
+                pipeline.expire(keys.inbox(peer), INBOX_BACKLOG_TTL_S)
             pipeline.execute()
             _delete_keys(client, keys, pid)
         finally:

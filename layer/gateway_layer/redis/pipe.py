@@ -40,6 +40,24 @@ _CLOSE_S = 1.0
 _log = logging.getLogger("gateway.redis")
 
 
+class Troubles:
+    """What keeps pipes from their server, so that a process says it once for all of its pipes."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._by_pipe: dict[str, str] = {}
+
+    def begin(self, pipe: str, trouble: str) -> bool:
+        """Note what a pipe met with; return whether it is news."""
+        news = trouble not in self._by_pipe.values()
+        self._by_pipe[pipe] = trouble
+        return news
+
+    def end(self, pipe: str) -> bool:
+        """Note that a pipe is connected; return whether it was the last one with a trouble."""
+        return self._by_pipe.pop(pipe, None) is not None and not self._by_pipe
+
+
 class Pipe:
     """A connection to Redis that commands are written to and replies come back from, in order.
 
@@ -57,6 +75,7 @@ class Pipe:
         on_connected: Called after each handshake, when the pipe can be written to.
         on_disconnected: Called after each loss, when every pending command has been told; with
             None when it was closed on purpose.
+        troubles: Shared by the pipes of a process to one server; None: its own.
 
     Attributes:
         stats: Counters.
@@ -72,6 +91,7 @@ class Pipe:
         reply_timeout_s: float = 5.0,
         on_connected: Callable[[ServerInfo], None] | None = None,
         on_disconnected: Callable[[Exception | None], None] | None = None,
+        troubles: Troubles | None = None,
     ) -> None:
         """Keep the settings; `start` connects."""
         self.stats = PipeStats()
@@ -88,7 +108,7 @@ class Pipe:
         self._connector: asyncio.Task[None] | None = None
         self._closed = False
         self._was_connected = False
-        self._trouble = ""  # code of what was logged last; empty: nothing since the last success
+        self._troubles = troubles or Troubles()
         self._reason = "not connected yet"
         self._seen_errors: set[str] = set()
 
@@ -166,6 +186,11 @@ class Pipe:
         if self._protocol is not None:
             self._protocol.flush()
 
+    def drop(self, reason: Exception) -> None:
+        """Give this connection up, because it does not do what it is for, and make a new one."""
+        if self._protocol is not None:
+            self._protocol.abort(reason)
+
     async def execute(self, *parts: bytes | str | int) -> bytes | int | list[Any] | None:
         """Send one command and wait for its reply; for rare commands.
 
@@ -218,7 +243,7 @@ class Pipe:
     async def _connect(self) -> tuple[RedisProtocol, ServerInfo]:
         """Open a connection and greet the server, or raise what prevented it."""
         loop = asyncio.get_running_loop()
-        protocol = RedisProtocol(self.stats, self._on_unwatched_error, self._on_lost)
+        protocol = RedisProtocol(self.stats, self._on_error_reply, self._on_lost)
         address = self._address
         transport: asyncio.BaseTransport | None = None
         try:
@@ -241,9 +266,8 @@ class Pipe:
         self._protocol = protocol
         self.server = info
         self._down.clear()
-        if self._trouble:
+        if self._troubles.end(self._name):
             _log.info("redis is back pipe=%s url=%s", self._name, self._address.url_for_logs)
-            self._trouble = ""
         self.stats.reconnects += self._was_connected
         self._was_connected = True
         if self._on_connected is not None:
@@ -281,7 +305,7 @@ class Pipe:
         if not adopted:
             return
         if not self._closed:
-            self._report(error)
+            self._report(reason if isinstance(reason, RedisReplyError) else error)
         if self._on_disconnected is not None:
             try:
                 self._on_disconnected(None if self._closed else error)
@@ -290,12 +314,11 @@ class Pipe:
         self._down.set()
 
     def _report(self, error: Exception) -> bool:
-        """Log a failure once, not once a retry; return whether the server refused us."""
+        """Log a failure once, not once a retry or pipe; return whether the server refused us."""
         refused = isinstance(error, RedisReplyError)
         trouble = error.code if isinstance(error, RedisReplyError) else "unreachable"
         self._reason = str(error) or type(error).__name__
-        if trouble != self._trouble:
-            self._trouble = trouble
+        if self._troubles.begin(self._name, trouble):
             _log.log(
                 logging.ERROR if refused else logging.WARNING,
                 "redis %s pipe=%s url=%s reason=%r",
@@ -306,11 +329,13 @@ class Pipe:
             )
         return refused
 
-    def _on_unwatched_error(self, error: RedisReplyError) -> None:
+    def _on_error_reply(self, error: RedisReplyError) -> None:
         self.stats.errors += 1
         if error.code not in self._seen_errors:
             self._seen_errors.add(error.code)
             _log.error("redis refused a command pipe=%s reason=%r", self._name, str(error))
+        if error.code == "READONLY":
+            self.drop(error)  # it has become a replica: the address may lead to the new primary
 
     def _unavailable(self) -> LayerUnavailable:
         url = self._address.url_for_logs

@@ -48,7 +48,7 @@ class PipeStats:
     """Connections made after the first."""
 
     errors: int = 0
-    """Error replies to commands whose caller did not ask for the reply."""
+    """Error replies to pushes, and to commands whose caller did not ask for the reply."""
 
 
 class _Push:
@@ -72,7 +72,7 @@ class _Push:
     def on_reply(self, reply: Reply) -> None:
         count = self._packed or len(self.entries)  # lost before it was packed
         length = reply if isinstance(reply, (int, Exception)) else 0
-        if isinstance(reply, RedisReplyError) and not self.watchers:
+        if isinstance(reply, RedisReplyError):
             self._on_error(reply)
         for on_length, index in self.watchers:
             try:
@@ -90,7 +90,7 @@ class RedisProtocol(asyncio.Protocol):
         on_error: Callable[[RedisReplyError], None],
         on_lost: Callable[["RedisProtocol", Exception | None], None],
     ) -> None:
-        """Start empty; the callbacks are told of unasked error replies and of the end."""
+        """Start empty; the callbacks are told of error replies (see `PipeStats`) and of the end."""
         self.paused = False
         self.lost: ConnectionLost | None = None
         self._stats = stats

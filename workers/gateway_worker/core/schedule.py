@@ -21,18 +21,20 @@ class BatchSize:
         slow: The application blocks the loop: what must not wait for it should leave before it.
     """
 
-    __slots__ = ("size", "slow")
+    __slots__ = ("ahead", "size", "slow")
 
     def __init__(self) -> None:
         """Start with one, so that a slow application is found out at the cost of one."""
         self.size = 1
         self.slow = False
+        self.ahead = False
 
     def ran(self, count: int, elapsed_s: float) -> None:
         """Learn that `count` openings kept the loop for `elapsed_s` seconds together."""
         if count <= 0:
             return
         self.slow = elapsed_s > _TURN_S
+        self.ahead = elapsed_s * 2 <= _TURN_S
         if elapsed_s * MAX_BATCH <= _TURN_S * count:
             fitting = MAX_BATCH
         else:

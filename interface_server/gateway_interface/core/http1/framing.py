@@ -47,7 +47,7 @@ def read_head(parsed: ParsedHead) -> RequestHead:
         if authority is not None:
             _replace_host(headers, authority)
 
-    method = raw_method.decode("ascii")
+    method = raw_method.decode("ascii").upper()  # ASGI www 2.5, "method": uppercased
     path = decode_path(raw_path)
     # fmt: off
     if len(fields) == 1 and host is not None:  # most requests: nothing else matters

@@ -24,7 +24,7 @@ class RequestHead:
     """One request without its body.
 
     Attributes:
-        method: As sent; methods are case-sensitive (RFC 9110 9.1).
+        method: In upper case, as ASGI wants it.
         path: Percent-decoded UTF-8; undecodable octets become U+FFFD. "*" for `OPTIONS *`.
         raw_path: The path as sent, without query.
         query_string: What follows the first "?", as sent, without it.
