@@ -31,6 +31,9 @@ class Limits:
     response_timeout_s: float = 60.0
     """From a worker's claim to the start of the response; then 504. 0 waits for ever."""
 
+    max_send_buffer_bytes: int = 1_048_576
+    """What may wait for one client that takes less than is pushed to it; over it: 1013."""
+
     window_bytes: int = 262_144
     """Credit of one connection in each direction: payload + 256 bytes an event."""
 

@@ -60,6 +60,7 @@ class InterfaceServer:
         self._node.on_unknown = self._answer_unknown
         self._node.on_dead = self._on_dead
         self._node.on_lost = self._on_lost
+        self._node.on_available = self._on_available
         self._services: Services | None = None
         self._draining: Final = asyncio.Event()
         self._at_once: Final = asyncio.Event()
@@ -106,6 +107,7 @@ class InterfaceServer:
                 client.abort()
             await asyncio.sleep(0)  # the connections hear of it, and tell their workers
             self._node.flush()
+            services.pushes.close()
             await self._layer.close()
             if own is not None:
                 own.close()
@@ -178,6 +180,10 @@ class InterfaceServer:
     def _on_dead(self, _pid: str) -> None:
         if self._services is not None:
             self._services.openings.worker_died(self._waiting())
+
+    def _on_available(self) -> None:
+        if self._services is not None:
+            self._services.pushes.assert_groups()
 
     def _on_lost(self) -> None:
         for session in self._waiting():

@@ -9,6 +9,7 @@ from gateway_interface.config import InterfaceConfig
 from gateway_interface.core.http1.parsers import head_parser
 from gateway_interface.core.http1.response import DateCache
 from gateway_interface.openings import Openings
+from gateway_interface.pushes import Pushes
 from gateway_interface.routes import Routes
 from gateway_layer.names import ConnectionIds
 from gateway_layer.node import Node
@@ -62,6 +63,7 @@ class Services:
         self.requests = 0
         self.websockets = 0
         self.refused: Final[dict[int, int]] = {}
+        self.pushes: Final = Pushes(node.layer, node)
         self._dates: Final = DateCache()
 
     def date(self) -> bytes:

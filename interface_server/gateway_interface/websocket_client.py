@@ -5,17 +5,21 @@ handshake once the application has accepted.
 """
 
 import asyncio
+import time
+from collections.abc import Callable
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway_interface.core.http1.head import RequestHead
 from gateway_interface.core.http1.response import ResponseWriter, simple_response
 from gateway_interface.core.websocket import Handshake, WebSocketConnection
 from gateway_interface.openings import OpeningSession
-from gateway_interface.scopes import endpoint, websocket_scope
+from gateway_interface.pushes import Pushable
+from gateway_interface.scopes import Endpoint, endpoint, websocket_scope
 from gateway_interface.services import FOREVER, Services, log_access
 from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
+from gateway_layer.push.frames import FULL, GONE, OK
 from gateway_layer.session import PART, State, event_cost, join_parts, split_event
 
 _HELD_BYTES: Final = 65_536
@@ -35,6 +39,12 @@ INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 
 
+_FLUSH_LOOK_S: Final = 0.002
+"""A confirmed push waits for a slow client; so often its buffer is looked at."""
+
+TRY_AGAIN_LATER: Final = 1013
+
+
 class _Phase(Enum):
     """What the connection does now."""
 
@@ -51,7 +61,16 @@ class _Phase(Enum):
 _WAITING, _OPEN, _CLOSING, _DENYING, _OVER = _Phase
 
 
-class WebSocketClient(OpeningSession, asyncio.Protocol):
+class _About(NamedTuple):
+    """What is told of a connection when somebody asks."""
+
+    connected_at_ms: int
+    client: Endpoint
+    user_agent: str
+    path: str
+
+
+class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
     """A client's WebSocket.
 
     Attributes:
@@ -59,14 +78,14 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
     """
 
     __slots__ = (
+        "_about",
         "_denial",
+        "_early",
         "_handshake",
         "_heard",
-        "_held",
         "_parts",
         "_phase",
         "_read_paused",
-        "_request_line",
         "_services",
         "_transport",
         "_unsent",
@@ -92,6 +111,8 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         self._ws: WebSocketConnection | None = None
         self._denial: ResponseWriter | None = None
         self._phase = _WAITING
+        self._about = _about(head, transport)
+        self._early: list[Message] | None = None
         self._parts: list[Message] | None = None
         self._read_paused = False
         self._write_paused = False
@@ -114,7 +135,7 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         handshake, head = self._handshake
         if rest:
             self._hold(rest)
-        client = endpoint(transport.get_extra_info("peername"))
+        client = self._about.client
         server = endpoint(transport.get_extra_info("sockname"))
         scope = websocket_scope(head, handshake.subprotocols, client, server)
         queue = services.routes.queue(head.path, "websocket")
@@ -210,6 +231,7 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
             return
         if self._handshake is not None:
             self._log(499)
+        self._services.pushes.left(self)
         self._services.openings.forget(self)
         self.close({"type": "websocket.disconnect", "code": code, "reason": reason})
         self._services.node.sessions.pop(self.connection, None)
@@ -280,6 +302,9 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         self._handshake = None
         self._phase = _OPEN
         self._transport.write(response)
+        early, self._early = self._early, None
+        for event in early or ():
+            self.push(event)
         held, self.raw_held = self.raw_held, b""
         self._heard = self._services.loop.time()
         self._set_deadline()
@@ -380,6 +405,65 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         """Redis is away."""
         self._give_up(503, "the gateway has no connection to its workers", SERVICE_RESTART)
 
+    # From other services.
+
+    @property
+    def frame_form(self) -> bool | None:
+        """Which encoding `push_frame` wants; None while the connection is not open."""
+        return self._ws.frame_form if self._ws is not None and self._phase is _OPEN else None
+
+    def push(self, event: Message) -> str:
+        """Send an event, hold it until the application has accepted, or close."""
+        if self._phase is _WAITING:
+            early = self._early = self._early or []
+            early.append(event)
+            if sum(map(event_cost, early)) <= self.window:
+                return OK
+            self._refuse(503, "too much was pushed before the application accepted")
+            return FULL
+        if self._phase is not _OPEN:
+            return GONE
+        if event["type"] == "websocket.close":
+            self._close(event.get("code", 1000), event.get("reason") or "")
+            return OK
+        return OK if self.push_frame(self._encode(event)) else FULL
+
+    def push_frame(self, frame: bytes) -> bool:
+        """Write an encoded frame; a client that takes too little is closed with 1013."""
+        if self._write_paused:
+            waiting = self._transport.get_write_buffer_size() + len(frame)
+            if waiting > self._services.limits.max_send_buffer_bytes:
+                self._close(TRY_AGAIN_LATER, "too slow")
+                return False
+        self._transport.write(frame)
+        return True
+
+    def when_flushed(self, then: Callable[[str], None]) -> None:
+        """Call `then` when the kernel has taken what was written; looks every few ms."""
+        if self._transport.is_closing():
+            then(GONE)
+        elif self._transport.get_write_buffer_size():
+            self._services.loop.call_later(_FLUSH_LOOK_S, self.when_flushed, then)
+        else:
+            then(OK)
+
+    def info(self) -> dict[str, Any]:
+        """Return what is known of this connection."""
+        heard_before_s = self._services.loop.time() - self._heard if self._heard else 0.0
+        return {
+            "connected_at_ms": self._about.connected_at_ms,
+            "last_active_ms": int((time.time() - heard_before_s) * 1000),
+            "client": self._about.client,
+            "user_agent": self._about.user_agent,
+            "path": self._about.path,
+            "worker": self.worker,
+            "epoch": self.epoch,
+        }
+
+    def describe(self) -> str:
+        """Return connection and address for a log line."""
+        return f"connection={self.connection} client={self._about.client}"
+
     # Deadlines and the end.
 
     def _set_deadline(self) -> None:
@@ -461,3 +545,13 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         if self._read_paused and not self._transport.is_closing():
             self._read_paused = False
             self._transport.resume_reading()
+
+
+def _about(head: RequestHead, transport: asyncio.Transport) -> _About:
+    agent = next((value for name, value in head.headers if name == b"user-agent"), b"")
+    return _About(
+        int(time.time() * 1000),
+        endpoint(transport.get_extra_info("peername")),
+        agent[:256].decode("latin-1"),
+        head.path[:1024],
+    )

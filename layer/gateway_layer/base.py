@@ -37,6 +37,7 @@ class ChannelLayer(ABC):
         kind: `interface`, `worker`, or what else the process is.
         incarnation: Which life of Redis this process last saw; changes when Redis lost its memory.
         on_inbox: Called with entries of this process's inbox, in order, at least one.
+        on_pushes: Called with entries that other services wrote for this process's connections.
         on_peer_dead: Called once with the pid of each process that was found dead.
         on_refused: Called with the pid of a process whose inbox did not take an entry of ours.
         on_lost: Called when entries may have been lost in either direction.
@@ -50,6 +51,7 @@ class ChannelLayer(ABC):
         self.incarnation = ""
         self.head: Final = envelope_head(self.pid)
         self.on_inbox: OnEntries = _ignore
+        self.on_pushes: OnEntries = _ignore
         self.on_peer_dead: Callable[[str], None] = _ignore
         self.on_refused: Callable[[str], None] = _ignore
         self.on_lost: Callable[[], None] = _ignore
@@ -140,6 +142,18 @@ class ChannelLayer(ABC):
     def found_dead(self, pid: str) -> None:
         """Take a supervisor's word that a process has ended; `on_peer_dead` follows, once."""
         self.on_peer_dead(pid)
+
+    @abstractmethod
+    def register_group(self, group: str, on_registered: Callable[[bool], None]) -> None:
+        """Have group sends come to this process; `on_registered(True)` when all later ones do."""
+
+    @abstractmethod
+    def unregister_group(self, group: str) -> None:
+        """Have group sends come here no more."""
+
+    @abstractmethod
+    def answer(self, reply_id: str, raw: bytes) -> None:
+        """Append to a pusher's reply list; at most once, silently lost without Redis."""
 
     @abstractmethod
     def flush(self) -> None:

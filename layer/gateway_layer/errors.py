@@ -3,6 +3,8 @@
 GatewayError
 ├── ConfigError          a wrong option, path or server: exit 2 with one line
 ├── LayerUnavailable     no connection to Redis now: retry later (HTTP 503)
+├── ConnectionGone       a push to a connection that does not exist any more
+├── PushTimeout          the connection's owner did not answer in time
 ├── ChannelFull          a queue or inbox is at its capacity: shed load (HTTP 503)
 ├── MessageTooLarge      refused before anything was sent
 ├── ProtocolError        bytes from Redis or a socket that break the protocol
@@ -21,6 +23,14 @@ class ConfigError(GatewayError):
 
 class LayerUnavailable(GatewayError):
     """Redis cannot be reached at present. Nothing of the call was carried out; retry later."""
+
+
+class ConnectionGone(GatewayError):
+    """The connection of a reply channel does not exist (any more); nothing was sent."""
+
+
+class PushTimeout(GatewayError):
+    """The owner of a connection did not answer in time: it may have carried the push out."""
 
 
 class ChannelFull(GatewayError):

@@ -18,12 +18,15 @@ class MemoryBroker:
         self.queues: defaultdict[str, deque[bytes]] = defaultdict(deque)
         self.waiting: defaultdict[str, deque[_Pull]] = defaultdict(deque)
         self.layers: dict[str, MemoryLayer] = {}
+        self.groups: defaultdict[str, set[str]] = defaultdict(set)
+        self.answers: defaultdict[str, list[bytes]] = defaultdict(list)
         self.incarnation = new_pid()
         self.reachable = True
 
     def lose(self) -> None:
         """Forget everything, as a Redis that was started anew, and say so to every process."""
         self.queues.clear()
+        self.groups.clear()
         self.incarnation = new_pid()
         for layer in list(self.layers.values()):
             layer.incarnation = self.incarnation
@@ -127,6 +130,19 @@ class MemoryLayer(ChannelLayer):
     def _arrive(self, pid: str, entry: bytes) -> None:
         if peer := self.broker.layers.get(pid):
             peer.on_inbox([entry])
+
+    def register_group(self, group: str, on_registered: Callable[[bool], None]) -> None:
+        """See the contract."""
+        self.broker.groups[group].add(self.pid)
+        asyncio.get_running_loop().call_soon(on_registered, True)
+
+    def unregister_group(self, group: str) -> None:
+        """See the contract."""
+        self.broker.groups[group].discard(self.pid)
+
+    def answer(self, reply_id: str, raw: bytes) -> None:
+        """See the contract."""
+        self.broker.answers[reply_id].append(raw)
 
     def flush(self) -> None:
         """See the contract; nothing is ever collected here."""

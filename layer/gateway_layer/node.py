@@ -32,7 +32,7 @@ _DEATH_SETTLES_S: Final = 0.02
 """A supervisor's word waits so long: what the dead process wrote before may still be on its way."""
 
 # What reading a hostile frame can raise anywhere below `Session.handle`.
-_MALFORMED: Final = (
+MALFORMED: Final = (
     ProtocolError,
     TypeError,
     ValueError,
@@ -77,6 +77,7 @@ class Node:
             return a frame to answer with.
         on_dead: Called with the pid of a process that died, after its sessions were told.
         on_lost: Called when entries may have been lost, after the bound sessions were told.
+        on_available: Called when the layer can be used again, after `on_lost`.
     """
 
     def __init__(self, layer: ChannelLayer) -> None:
@@ -88,6 +89,7 @@ class Node:
         self.on_unknown: Callable[[str, tuple[Any, ...]], bytes | None] = _no_answer
         self.on_dead: Callable[[str], None] = _nothing
         self.on_lost: Callable[[], None] = _nothing
+        self.on_available: Callable[[], None] = _nothing
         self._generations = Generations()
         self._links: dict[str, Link] = {}
         self._dirty: list[Session] = []
@@ -222,7 +224,7 @@ class Node:
                     answer = session.handle(sender, frame)
                 else:
                     answer = self.on_unknown(sender, frame)
-            except _MALFORMED as error:
+            except MALFORMED as error:
                 self.drop(f"a frame of {sender!r}: {type(error).__name__}: {error}", sender)
                 # Not for a frame of a third process: it has no say in this connection.
                 if session is not None and session.peer in (sender, None):
@@ -252,7 +254,7 @@ class Node:
                     self.channels[frame[0]](frame[3])
                 else:
                     self.drop(f"op {frame[1]!r} for {frame[0]!r} outside of a link", sender)
-            except _MALFORMED as error:
+            except MALFORMED as error:
                 self.drop(f"a frame of {sender!r}: {type(error).__name__}: {error}", sender)
 
     def drop(self, reason: str, source: str) -> None:
@@ -282,6 +284,7 @@ class Node:
         """Tell every peer that its link was started anew; the layer is available again."""
         for peer, link in list(self._links.items()):
             self._send_reset(peer, link)
+        self.on_available()
 
     def _end_sessions(self, peer: str, reason: str) -> None:
         for session in [one for one in self.sessions.values() if one.peer == peer]:

@@ -6,6 +6,8 @@
 | `{PID}:in` | list | inbox of one process | 60 s with a backlog; deleted at its death |
 | `{PID}:push` | list | inbox for other services | 60 s, set with each write |
 | `{PID}:up` | string | lease: `[kind, vmin, vmax, parent, drain]` | the lease |
+| `{g:GROUP}` | zset | processes with members -> since when, ms | 3600 s, re-asserted |
+| `{r:ID}` | list | answers to one pusher | 30 s, each write |
 | `{p}:alive` | zset | pid -> end of its lease, Redis ms | 120 s, each renewal |
 | `{p}:dead` | zset | pid -> when it is forgotten, Redis ms | 120 s, each renewal |
 | `{p}:inc` | string | incarnation of the data, SET NX | 120 s, each renewal |
@@ -22,6 +24,9 @@ MEMBERS_TTL_S: Final = 120
 TOMBSTONE_S: Final = 60
 SWEEP_EVERY_S: Final = 60
 ORPHAN_TTL_S: Final = 60
+GROUP_TTL_S: Final = 3600
+REPLY_TTL_S: Final = 30
+PUSH_TTL_S: Final = 60
 
 
 class Keys:
@@ -35,6 +40,14 @@ class Keys:
         self.incarnation: Final = self._prefix + b"{p}:inc"
         self.sweep: Final = self._prefix + b"{p}:sweep"
         self.everything: Final = self._prefix + b"*"
+
+    def group(self, name: str) -> bytes:
+        """Return the zset of the processes that have members of a group."""
+        return b"%b{g:%b}" % (self._prefix, name.encode())
+
+    def replies(self, reply_id: str) -> bytes:
+        """Return the list of answers to one pusher."""
+        return b"%b{r:%b}" % (self._prefix, reply_id.encode())
 
     def queue(self, name: str) -> bytes:
         """Return the list of a shared queue."""

@@ -14,8 +14,10 @@ from gateway_layer.errors import LayerUnavailable
 from gateway_layer.redis.address import parse_address
 from gateway_layer.redis.checks import check_server
 from gateway_layer.redis.keys import (
+    GROUP_TTL_S,
     INBOX_BACKLOG_TTL_S,
     QUEUE_BACKLOG_TTL_S,
+    REPLY_TTL_S,
     TOMBSTONE_S,
     Keys,
 )
@@ -76,6 +78,7 @@ class RedisLayer(ChannelLayer):
         )
         self._pulls: dict[str, _QueueReader] = {}
         inbox, pushes = self._keys.inbox(self.pid), self._keys.pushes(self.pid)
+        self._pushes: Final = pushes
         self._reads: Final = tuple(
             pack_command("BLMPOP", PULL_TIMEOUT_S, 2, *pair, "LEFT", "COUNT", _INBOX_COUNT)
             for pair in ((inbox, pushes), (pushes, inbox))
@@ -259,7 +262,11 @@ class RedisLayer(ChannelLayer):
             return
         # The next read goes out first, so that Redis fills it while this one is handled.
         self._read_inbox()
-        if reply is not None:
+        if reply is None:
+            return
+        if reply[0] == self._pushes:
+            self.on_pushes(reply[1])
+        else:
             self.on_inbox(reply[1])
 
     def refused(self, what: str, error: Exception) -> None:
@@ -327,6 +334,33 @@ class RedisLayer(ChannelLayer):
         except LayerUnavailable:
             assert self._loop is not None, "recalls come after start"
             self._loop.call_soon(on_recalled, False)
+
+    # Groups and pushes.
+
+    def register_group(self, group: str, on_registered: Callable[[bool], None]) -> None:
+        """See the contract."""
+        key = self._keys.group(group)
+        try:
+            self._writer.write(
+                pack_command("ZADD", key, self.now_ms(), self.pid),
+                lambda reply: on_registered(reply.__class__ is int),
+            )
+            self._writer.write(pack_command("EXPIRE", key, GROUP_TTL_S))
+        except LayerUnavailable:
+            assert self._loop is not None, "groups come after start"
+            self._loop.call_soon(on_registered, False)
+
+    def unregister_group(self, group: str) -> None:
+        """See the contract."""
+        with contextlib.suppress(LayerUnavailable):
+            self._writer.write(pack_command("ZREM", self._keys.group(group), self.pid))
+
+    def answer(self, reply_id: str, raw: bytes) -> None:
+        """See the contract."""
+        key = self._keys.replies(reply_id)
+        with contextlib.suppress(LayerUnavailable):
+            self._writer.push(key, raw)
+            self._writer.write(pack_command("EXPIRE", key, REPLY_TTL_S))
 
     def flush(self) -> None:
         """See the contract."""

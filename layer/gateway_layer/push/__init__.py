@@ -1,0 +1,1 @@
+"""Push to connections and groups from any service: frames, clients, command line."""
