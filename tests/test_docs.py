@@ -12,6 +12,8 @@ from gateway_interface import cli as interface_cli
 from gateway_interface.config import InterfaceConfig, Limits
 from gateway_layer import wire
 from gateway_layer.codec import pack
+from gateway_layer.push import cli as push_cli, frames as push_frames
+from gateway_layer.push.requests import PUSH_SCRIPT
 from gateway_layer.redis.keys import Keys
 from gateway_worker import cli as worker_cli, dev
 from gateway_worker.core.schedule import MAX_BATCH
@@ -113,6 +115,28 @@ def test_argument_is_documented_with_its_variable(name: str) -> None:
     assert documented(name)["MODULE:ATTRIBUTE (argument)"][0] == f"`{argument.envvar}`"
 
 
+def test_every_option_of_pushing_is_documented_as_it_is() -> None:
+    command = push_cli.main
+    found: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
+    for name, sub in command.commands.items():
+        for option in (param for param in sub.params if isinstance(param, click.Option)):
+            variable = f"`{option.envvar}`" if option.envvar else "–"  # noqa: RUF001
+            users.setdefault(option.opts[0], []).append(name)
+            found[option.opts[0]] = [variable, unit_of(option), default_of(sub, option)]
+    rows = rows_of(section_of(CONFIGURATION, "## gateway-push"))
+    assert {row[0].strip("`"): row[1:4] for row in rows} == found
+    for row in rows:
+        named = users[row[0].strip("`")]
+        assert row[4] == ("all" if len(named) == len(command.commands) else ", ".join(named))
+
+
+def test_every_subcommand_of_pushing_is_documented() -> None:
+    lines = section_of(CONFIGURATION, "## gateway-push").splitlines()
+    named = {line.split()[1] for line in lines if line.startswith("    gateway-push ")}
+    assert named == set(push_cli.main.commands)
+
+
 # Protocol.
 
 
@@ -142,7 +166,7 @@ def as_lists(value: Any) -> Any:
 def test_every_frame_of_the_protocol_has_an_example() -> None:
     frames = [frame for _, text in EXAMPLES for frame in ast.literal_eval(text)[3]]
     ops = {op for op, _ in FRAMES.values()} | {wire.MESSAGE, wire.DEAD}
-    assert {frame[1] for frame in frames} == ops
+    assert {frame[1] for frame in frames} - {push_frames.PUSH} == ops
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -169,6 +193,7 @@ def test_every_key_is_documented() -> None:
     keys = Keys("gw")
     names = [keys.alive, keys.dead, keys.incarnation, keys.sweep, keys.queue("NAME")]
     names += [keys.inbox("PID"), keys.pushes("PID"), keys.lease("PID")]
+    names += [keys.group("GROUP"), keys.replies("ID")]
     listed = {row[0].strip("`") for row in rows_of(section_of(PROTOCOL, "## 1 Keys"))}
     assert {name.decode().removeprefix("gw:") for name in names} == listed
 
@@ -184,6 +209,27 @@ def test_bounds_are_those_of_the_code() -> None:
         int(InterfaceConfig().queue_deadline_s),
     ):
         assert re.search(rf"\b{bound}\b", bounds), bound
+
+
+def code_of(script: str) -> list[str]:
+    return [line for line in script.splitlines() if line and not line.startswith("--")]
+
+
+def test_script_of_pushing_is_that_of_the_code() -> None:
+    (shown,) = re.findall(r"^```lua\n(.*?)^```$", PROTOCOL, re.M | re.S)
+    assert code_of(shown) == code_of(PUSH_SCRIPT)
+
+
+def test_script_of_the_node_example_is_that_of_the_code() -> None:
+    example = (ROOT / "examples" / "push-from-node" / "push.mjs").read_text()
+    (script,) = re.findall(r"const SCRIPT = `(.*?)`;", example, re.S)
+    assert code_of(script) == code_of(PUSH_SCRIPT)
+
+
+def test_frames_of_pushing_are_documented() -> None:
+    rows = rows_of(section_of(PROTOCOL, "## 11 Pushing"))
+    listed = {int(row[1]): row[2] for row in rows if len(row) == 4}
+    assert listed == {op: ", ".join(frame._fields[3:]) for op, frame in push_frames.FRAMES.items()}
 
 
 def test_version_is_that_of_the_code() -> None:
@@ -221,6 +267,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", ABOUT_COMMANDS, ids=lambda path: str(path.name))
 def test_options_that_are_mentioned_exist(document: Path) -> None:
     known = {name for command in COMMANDS.values() for p in command.params for name in p.opts}
+    pushing = push_cli.main.commands.values()
+    known |= {name for command in pushing for p in command.params for name in p.opts}
     known |= {
         name for command in COMMANDS.values() for p in command.params for name in p.secondary_opts
     }

@@ -15,12 +15,14 @@ FOLDERS = (
 )
 PRODUCT = ("layer", "interface_server", "workers", "docs", "deploy", "examples")
 
+LEFT_BY_TOOLS = {"__pycache__", "node_modules"}
+
 
 def files_of(folders: tuple[str, ...]) -> Iterator[Path]:
     """Find the text files of some folders; nothing that tools left there."""
     for folder in folders:
         for path in (ROOT / folder).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            if path.is_file() and LEFT_BY_TOOLS.isdisjoint(path.parts) and path.suffix != ".pyc":
                 yield path
 
 

@@ -29,6 +29,7 @@ def config_from(params: Mapping[str, Any]) -> InterfaceConfig:
     """
     fields = fields_from(InterfaceConfig, params)
     fields["routes"] = _routes(params["route"])
+    fields["push_keys"] = _push_keys(params["push_key"])
     return InterfaceConfig(
         **fields,
         layer=LayerConfig(**fields_from(LayerConfig, params)),
@@ -62,24 +63,29 @@ def run(config: InterfaceConfig, control_fd: int | None = None) -> int:
         sockets = listeners.keep_only(context.index)
         # One process has the admin address, whichever is in the first place at the time.
         admin_socket = listeners.admin if context.index == 0 else None
+        push_socket = listeners.push[context.index] if listeners.push else None
         make_server = partial(
             InterfaceServer,
             config,
             sockets=sockets,
             admin_socket=admin_socket,
+            push_socket=push_socket,
             pid=context.pid,
             parent=context.parent,
         )
         return run_server(make_server, context)
 
-    listeners = open_listeners(config.bind, config.admin_bind, config.processes)
+    listeners = open_listeners(config.bind, config.admin_bind, config.processes, config.push_bind)
+    ready_text = f"{' '.join(listeners.urls)} ({count_of(config.processes, 'process')})"
+    if listeners.push_url:
+        ready_text += f", push API on {listeners.push_url}"
     try:
         return Supervisor(
             name="gateway-interface",
             run_child=partial(serve, listeners),
             processes=config.processes,
             graceful_timeout_s=config.graceful_timeout_s,
-            ready_text=f"{' '.join(listeners.urls)} ({count_of(config.processes, 'process')})",
+            ready_text=ready_text,
             parent=new_pid(),
             on_child_death=partial(announce_death, config.layer),
             on_stop=listeners.close,
@@ -95,6 +101,13 @@ def _routes(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         if "=" not in text:
             raise ConfigError(f"--route {text}: as in /admin=admin")
     return tuple((prefix, pool) for prefix, _, pool in (text.rpartition("=") for text in texts))
+
+
+def _push_keys(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Read `ACCESS=SECRET`; a secret may hold `=`. No error shows any of it."""
+    if not all("=" in text for text in texts):
+        raise ConfigError("--push-key: as in ACCESS=SECRET")
+    return tuple((access, secret) for access, _, secret in (text.partition("=") for text in texts))
 
 
 def _main(control_fd: int | None, log_level: str, **params: Any) -> int:
@@ -118,6 +131,7 @@ def _websocket(field: str, help_text: str, **attrs: Any) -> click.Parameter:
 
 
 _LISTEN = "Listening"
+_PUSH = "Push API"
 _QUEUES = "Queues"
 
 main = GatewayCommand(
@@ -154,6 +168,21 @@ main = GatewayCommand(
             "How long SIGTERM waits for what is under way, in seconds",
             _LISTEN,
         ),
+        _interface(
+            "push_bind",
+            "Where to serve the HTTP API for pushing, on no other listener; nowhere if not given",
+            _PUSH,
+            metavar="ADDRESS",
+        ),
+        _interface(
+            "push_keys",
+            "Access key and secret that may sign requests (SigV4); may be repeated",
+            _PUSH,
+            metavar="ACCESS=SECRET",
+        ),
+        _interface(
+            "push_tokens", "Bearer token that may push; may be repeated", _PUSH, metavar="TOKEN"
+        ),
         *layer_options(),
         _interface(
             "routes",
@@ -181,6 +210,10 @@ main = GatewayCommand(
         _limit(
             "response_timeout_s",
             "From a worker's claim to its response, in seconds; then 504; 0: for ever",
+        ),
+        _limit(
+            "max_send_buffer_bytes",
+            "What may wait for a client that takes less than is pushed to it, in bytes; then 1013",
         ),
         _limit("window_bytes", "What may be under way in each direction, in bytes"),
         _websocket("max_size", "Largest message, in bytes; then close 1009", metavar="BYTES"),

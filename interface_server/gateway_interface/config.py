@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from gateway_interface.listeners import parse_address
+from gateway_interface.push_api.auth import is_loopback
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
 
@@ -69,6 +71,15 @@ class InterfaceConfig:
     admin_bind: str | None = None
     """Where /healthz and /readyz are served; None: nowhere."""
 
+    push_bind: str | None = None
+    """Where the HTTP API for pushing is served; None: nowhere. Never one of `bind`."""
+
+    push_keys: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """(access key id, secret key): who may sign requests to the push API."""
+
+    push_tokens: tuple[str, ...] = field(default=(), repr=False)
+    """Bearer tokens for the push API."""
+
     layer: LayerConfig = field(default_factory=LayerConfig)
     http: str = "auto"
     """Head parser: `httptools`, `h11`, or `auto` (httptools where it is installed)."""
@@ -102,6 +113,27 @@ class InterfaceConfig:
             raise ConfigError(f"--queue-capacity {self.queue_capacity}: from 1 to 1000000")
         if self.queue_deadline_s <= 0:
             raise ConfigError(f"--queue-deadline {self.queue_deadline_s:g}: more than 0 seconds")
+        self._check_push()
         for prefix, pool in self.routes:
             if not prefix.startswith("/") or not pool:
                 raise ConfigError(f"--route {prefix}={pool}: as in /admin=admin")
+
+    def _check_push(self) -> None:
+        """Refuse a push API that anybody could use, and credentials that nobody could."""
+        if not all(access and secret for access, secret in self.push_keys):
+            raise ConfigError("--push-key: as in ACCESS=SECRET, neither of them empty")
+        if len(dict(self.push_keys)) != len(self.push_keys):
+            raise ConfigError("--push-key: an access key is given twice")
+        if any(not token or not token.isprintable() or " " in token for token in self.push_tokens):
+            raise ConfigError("--push-token: visible characters only, at least one")
+        if self.push_bind is None:
+            if self.push_keys or self.push_tokens:
+                raise ConfigError("--push-key and --push-token need --push-bind")
+            return
+        address = parse_address(self.push_bind, "--push-bind")
+        is_local = bool(address.path) or is_loopback(address.host)
+        if not (is_local or self.push_keys or self.push_tokens):
+            raise ConfigError(
+                f"--push-bind {self.push_bind}: without --push-key and --push-token only on "
+                "loopback or a Unix socket"
+            )

@@ -39,12 +39,16 @@ class Listeners:
     Attributes:
         by_process: For each process index, the sockets that it accepts on.
         admin: The socket of the admin address, which the process of index 0 serves.
+        push: For each process index, the socket of the push API; empty where there is none.
         urls: What to open: `http://127.0.0.1:8000` or `unix:/path`, in the order of `bind`.
+        push_url: The same for the push API; empty where there is none.
     """
 
     by_process: list[list[socket.socket]]
     admin: socket.socket | None = None
+    push: list[socket.socket] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
+    push_url: str = ""
     _files: list[tuple[str, int]] = field(default_factory=list)
 
     def close(self) -> None:
@@ -53,7 +57,7 @@ class Listeners:
         In the parent, at the start of a drain: while it held a socket open, the system would take
         connections that no child accepts any more.
         """
-        for sock in {id(sock): sock for sockets in self.by_process for sock in sockets}.values():
+        for sock in {sock for sockets in (*self.by_process, self.push) for sock in sockets}:
             sock.close()
         if self.admin is not None:
             self.admin.close()
@@ -64,9 +68,10 @@ class Listeners:
     def keep_only(self, index: int) -> list[socket.socket]:
         """In the child of that index: close the other children's sockets and return its own."""
         mine = self.by_process[index]
-        for sockets in self.by_process:
+        kept = {*mine, *self.push[index : index + 1]}
+        for sockets in (*self.by_process, self.push):
             for sock in sockets:
-                if sock not in mine:
+                if sock not in kept:
                     sock.close()
         return mine
 
@@ -75,7 +80,9 @@ class Listeners:
         self._files.append((path, os.stat(path).st_ino))
 
 
-def open_listeners(bind: Sequence[str], admin_bind: str | None, processes: int) -> Listeners:
+def open_listeners(
+    bind: Sequence[str], admin_bind: str | None, processes: int, push_bind: str | None = None
+) -> Listeners:
     """Bind and listen on every address.
 
     A TCP address has one SO_REUSEPORT socket for each process, so the kernel spreads connections
@@ -87,13 +94,15 @@ def open_listeners(bind: Sequence[str], admin_bind: str | None, processes: int) 
             the same for all processes.
         admin_bind: As one of `bind`, or None.
         processes: 1 or more.
+        push_bind: As one of `bind`, or None.
 
     Raises:
         ConfigError: An address that is none.
         BindError: It is taken, not allowed or not of this machine. Nothing stays open.
     """
     addresses = [parse_address(text) for text in bind]
-    admin = parse_address(admin_bind) if admin_bind is not None else None
+    admin = parse_address(admin_bind, "--admin-bind") if admin_bind is not None else None
+    push = parse_address(push_bind, "--push-bind") if push_bind is not None else None
     listeners = Listeners([[] for _ in range(processes)])
     try:
         for address in addresses:
@@ -103,14 +112,23 @@ def open_listeners(bind: Sequence[str], admin_bind: str | None, processes: int) 
             listeners.urls.append(_url(address, sockets[0]))
         if admin is not None:
             listeners.admin = _open(listeners, admin, 1)[0]
+        if push is not None:
+            # Served by all, so that pushing loads every process alike.
+            sockets = _open(listeners, push, processes)
+            listeners.push = [sockets[index % len(sockets)] for index in range(processes)]
+            listeners.push_url = _url(push, sockets[0])
     except BaseException:
         listeners.close()
         raise
     return listeners
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, option: str = "--bind") -> Address:
     """Read `host:port`, `[v6]:port` or `unix:/path`.
+
+    Args:
+        text: The address.
+        option: Named in errors.
 
     Raises:
         ConfigError: It is none of them.
@@ -118,14 +136,14 @@ def parse_address(text: str) -> Address:
     if text.startswith("unix:"):
         path = text.removeprefix("unix:").removeprefix("//")
         if not path:
-            raise ConfigError(f"--bind {text}: a path must follow unix:")
+            raise ConfigError(f"{option} {text}: a path must follow unix:")
         return Address(text, path=path)
     host, _, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not bare or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(f"--bind {text}: as in 127.0.0.1:8000, [::1]:8000 or unix:/run/gw.sock")
+        raise ConfigError(f"{option} {text}: as in 127.0.0.1:8000, [::1]:8000 or unix:/run/gw.sock")
     if ":" in bare and bare == host:
-        raise ConfigError(f"--bind {text}: an IPv6 address stands in brackets, as in [::1]:8000")
+        raise ConfigError(f"{option} {text}: an IPv6 address stands in brackets, as in [::1]:8000")
     return Address(text, host=bare, port=int(port))
 
 

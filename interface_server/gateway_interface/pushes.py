@@ -7,7 +7,9 @@ the connections; Redis only knows that this process has members.
 
 import asyncio
 import logging
+import re
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -38,6 +40,8 @@ from gateway_layer.push.frames import (
     Push,
     Reply,
 )
+from gateway_layer.push.requests import check_event, check_key
+from gateway_layer.redis.keys import REPLY_TTL_S
 from gateway_layer.wire import read_entry
 
 _log = logging.getLogger("gateway.push")
@@ -45,8 +49,18 @@ _log = logging.getLogger("gateway.push")
 _MAX_KEYS: Final = 100_000
 """Idempotency keys that are remembered; beyond it the oldest go before their 60 s."""
 
+_REGISTER_AGAIN_S: Final = 1.0
+"""A registration that Redis refused is tried again after so long."""
+
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.002, 0.05
+"""How often the buffers of clients with confirmed pushes are looked at; slower ones less often."""
+
+_REPLY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
 Answer = tuple[str, Any]
 """(status, payload) of one push."""
+
+Registered = Callable[[bool], None]
 
 
 class Pushable(ABC):
@@ -70,8 +84,11 @@ class Pushable(ABC):
         """Write a frame that was encoded for several connections; False: its buffer is full."""
 
     @abstractmethod
-    def when_flushed(self, then: Callable[[str], None]) -> None:
-        """Call `then` with a status when the kernel has taken all that was written so far."""
+    def flushed(self) -> str | None:
+        """Return OK when the kernel has taken all that was pushed, GONE if it never will.
+
+        None: not yet.
+        """
 
     @abstractmethod
     def info(self) -> dict[str, Any]:
@@ -99,10 +116,12 @@ class Pushes:
         self._layer: Final = layer
         self._node: Final = node
         self._loop: Final = asyncio.get_running_loop()
-        self._seen: dict[str, tuple[float, Answer]] = {}
+        self._seen: OrderedDict[tuple[str, str], tuple[float, Answer]] = OrderedDict()
+        self._unconfirmed: dict[Pushable, list[tuple[float, Reply]]] = {}
+        self._looking: asyncio.TimerHandle | None = None
         self._answers: dict[str, list[tuple[int, str, Any]]] = {}
         self._registered: set[str] = set()
-        self._registering: dict[str, list[Callable[[bool], None]]] = {}
+        self._registering: dict[str, list[Registered]] = {}
         self._handlers: Final[dict[int, Callable[[Any], None]]] = {
             PUSH: self._push,
             INFO: self._info,
@@ -116,9 +135,10 @@ class Pushes:
 
     def close(self) -> None:
         """Assert no registrations any more, and take back those that are left."""
-        if self._asserting is not None:
-            self._asserting.cancel()
-        for group in self._registered:
+        for timer in (self._asserting, self._looking):
+            if timer is not None:
+                timer.cancel()
+        for group in {*self._registered, *self._registering}:
             self._layer.unregister_group(group)
 
     # Reading.
@@ -137,34 +157,69 @@ class Pushes:
                     frame = FRAMES[raw_frame[1]]._make(raw_frame)
                     check_reply(frame.reply)
                 except MALFORMED as error:
-                    self._node.drop(f"a push of {sender!r}: {type(error).__name__}", sender)
+                    reason = f"a push of {sender!r}: {type(error).__name__}: {error}"
+                    self._node.drop(reason, sender)
                     continue
                 self.received += 1
                 try:
                     handle(frame)
                 except (TypeError, ValueError) as error:
                     self._answer(frame.reply, BAD, str(error))
+                except Exception:  # a fault of ours, which harms no other push of this entry
+                    _log.exception("a push of %r failed", sender[:64])
+                    self._answer(frame.reply, BAD, "the interface server could not carry it out")
 
     def _find(self, connection: str) -> Pushable | None:
-        session = self._node.sessions.get(connection)
+        session: object = self._node.sessions.get(connection)
         return session if isinstance(session, Pushable) else None
 
     # One connection.
 
     def _push(self, frame: Push) -> None:
-        if frame.key is not None and self._repeats(frame.key, frame.reply):
-            return
-        event = check_event(frame.event)
+        event, key = check_event(frame.event), check_key(frame.key)
         client = self._find(frame.connection)
-        status = GONE if client is None else client.push(event)
-        if frame.key is not None:
-            self._remember(frame.key, (status, None))
-        if status is FULL:
-            self._count_overflow(client, None)
-        if status is OK and frame.confirm and client is not None:
-            client.when_flushed(lambda flushed: self._answer(frame.reply, flushed, None))
+        if client is None:
+            self._answer(frame.reply, GONE, None)
+            return
+        # A key is its connection's: the same word may be used for many.
+        seen = key and self._remembered(frame.connection, key)
+        if seen:
+            status = seen[0]
+        else:
+            status = client.push(event)
+            if key:
+                self._remember(frame.connection, key, (status, None))
+            if status is FULL:
+                self._count_overflow(client, None)
+        if status is OK and frame.confirm:
+            self._confirm(client, frame.reply)
         else:
             self._answer(frame.reply, status, None)
+
+    def _confirm(self, client: Pushable, reply: Reply) -> None:
+        """Answer when the client's kernel buffer took everything; nobody waits beyond 30 s."""
+        waiting = self._unconfirmed.setdefault(client, [])
+        waiting.append((self._loop.time() + REPLY_TTL_S, reply))
+        if self._looking is None:
+            self._looking = self._loop.call_later(0, self._look, _FIRST_LOOK_S)
+
+    def _look(self, next_look_s: float) -> None:
+        """Look at all buffers with one timer: some may stay full for long."""
+        now = self._loop.time()
+        for client, waiting in list(self._unconfirmed.items()):
+            status = client.flushed()
+            if status is not None:
+                for _until, reply in waiting:
+                    self._answer(reply, status, None)
+                next_look_s = _FIRST_LOOK_S
+            if status is not None or waiting[-1][0] <= now:
+                del self._unconfirmed[client]
+            elif waiting[0][0] <= now:
+                self._unconfirmed[client] = [one for one in waiting if one[0] > now]
+        self._looking = None
+        if self._unconfirmed:
+            later_s = min(next_look_s * 2, _LONGEST_LOOK_S)
+            self._looking = self._loop.call_later(next_look_s, self._look, later_s)
 
     def _info(self, frame: Info) -> None:
         client = self._find(frame.connection)
@@ -175,23 +230,18 @@ class Pushes:
             info["groups"] = self.memberships.of(client)
             self._answer(frame.reply, OK, info)
 
-    def _repeats(self, key: Any, reply: Reply) -> bool:
-        """Answer a repetition as the first time was answered."""
-        if not isinstance(key, str) or len(key) > 128:
-            raise TypeError("an idempotency key is a str of at most 128 characters")
+    def _remembered(self, where: str, key: str) -> Answer | None:
+        """Return what a push with this key was answered within the last 60 s."""
         now = self._loop.time()
         while self._seen and next(iter(self._seen.values()))[0] <= now:
-            del self._seen[next(iter(self._seen))]
-        seen = self._seen.get(key)
-        if seen is None:
-            return False
-        self._answer(reply, *seen[1])
-        return True
+            self._seen.popitem(last=False)
+        seen = self._seen.get((where, key))
+        return seen and seen[1]
 
-    def _remember(self, key: str, answer: Answer) -> None:
+    def _remember(self, where: str, key: str, answer: Answer) -> None:
         if len(self._seen) >= _MAX_KEYS:
-            del self._seen[next(iter(self._seen))]
-        self._seen[key] = (self._loop.time() + DEDUPLICATE_S, answer)
+            self._seen.popitem(last=False)
+        self._seen[where, key] = (self._loop.time() + DEDUPLICATE_S, answer)
 
     # Groups.
 
@@ -212,23 +262,35 @@ class Pushes:
         else:
             self._register(group, registered)
 
-    def _register(self, group: str, then: Callable[[bool], None]) -> None:
+    def _register(self, group: str, then: Registered | None = None) -> None:
         """Have Redis know that this process has members; all who wait hear of one answer."""
         waiting = self._registering.get(group)
         if waiting is not None:
-            waiting.append(then)
+            if then is not None:
+                waiting.append(then)
             return
-        self._registering[group] = [then]
+        self._registering[group] = [] if then is None else [then]
 
         def on_registered(done: bool) -> None:
+            waiting = self._registering.pop(group, ())
             if done:
                 self._registered.add(group)
-            for one in self._registering.pop(group, ()):
+                # Perhaps all have left meanwhile.
+                self._loop.call_later(LINGER_S, self._maybe_unregister, group)
+            else:
+                self._loop.call_later(_REGISTER_AGAIN_S, self._maybe_register, group)
+            for one in waiting:
                 one(done)
 
         self._layer.register_group(group, on_registered)
         if self._asserting is None:
             self._asserting = self._loop.call_later(ASSERT_EVERY_S, self.assert_groups)
+
+    def _maybe_register(self, group: str) -> None:
+        missing = group not in self._registered and self.memberships.members(group)
+        # Without Redis `assert_groups` does it, as soon as it is back.
+        if missing and self._layer.available:
+            self._register(group)
 
     def assert_groups(self) -> None:
         """Register all groups again: Redis may have lost them, or they may be about to expire."""
@@ -237,7 +299,7 @@ class Pushes:
             self._asserting.cancel()
             self._asserting = None
         for group in self.memberships.names():
-            self._register(group, _nothing)
+            self._register(group)
 
     def _group_discard(self, frame: GroupDiscard) -> None:
         group = check_group(frame.group)
@@ -257,15 +319,19 @@ class Pushes:
             self._layer.unregister_group(group)
 
     def _group_send(self, frame: GroupSend) -> None:
-        if frame.key is not None and self._repeats(frame.key, frame.reply):
+        group, event = check_group(frame.group), check_event(frame.event)
+        exclude, key = frozenset(frame.exclude), check_key(frame.key)
+        where = f"group {group}"
+        seen = key and self._remembered(where, key)
+        if seen:
+            self._answer(frame.reply, *seen)
             return
-        group = check_group(frame.group)
-        sent = self._send_to_members(group, check_event(frame.event), frozenset(frame.exclude))
+        sent = self._send_to_members(group, event, exclude)
         if not self.memberships.members(group):
             # Somebody still thinks that there are members here.
             self._maybe_unregister(group)
-        if frame.key is not None:
-            self._remember(frame.key, (OK, sent))
+        if key:
+            self._remember(where, key, (OK, sent))
         self._answer(frame.reply, OK, sent)
 
     def _send_to_members(self, group: str, event: Message, exclude: frozenset[str]) -> int:
@@ -273,9 +339,7 @@ class Pushes:
         sent = 0
         full: list[Pushable] = []
         frames: dict[bool, bytes] = {}
-        payload = event.get("text") if event["type"] == "websocket.send" else None
-        if payload is None:
-            payload = event.get("bytes")
+        payload = event.get("text", event.get("bytes"))  # a close has neither
         for client in list(self.memberships.members(group)):
             if exclude and client.connection in exclude:
                 continue
@@ -332,35 +396,7 @@ def check_reply(reply: Any) -> None:
     """Raise ProtocolError unless a push says where its answer goes, or that it wants none."""
     if reply is None:
         return
-    if reply.__class__ is not tuple or len(reply) != 2:
+    if reply.__class__ is not tuple or len(reply) != 2 or reply[1].__class__ is not int:
         raise ProtocolError("a push whose reply is not [id, number]")
-    if reply[0].__class__ is not str or reply[1].__class__ is not int or len(reply[0]) > 64:
-        raise ProtocolError("a push whose reply is not [id, number]")
-
-
-def check_event(event: Any) -> Message:
-    """Return what may be pushed to a WebSocket.
-
-    Raises:
-        TypeError, ValueError: It is no `websocket.send` or `websocket.close`, or a broken one.
-    """
-    if event.__class__ is not dict:
-        raise TypeError("a push needs an event")
-    kind = event.get("type")
-    if kind == "websocket.send":
-        text, data = event.get("text"), event.get("bytes")
-        if (text.__class__ is str) is (data.__class__ is bytes):
-            raise TypeError("websocket.send needs one of text: str and bytes: bytes")
-    elif kind == "websocket.close":
-        code, reason = event.get("code", 1000), event.get("reason") or ""
-        if code.__class__ is not int or not (1000 <= code <= 4999):
-            raise ValueError(f"close code {code!r}: 1000 to 4999")
-        if reason.__class__ is not str or len(reason.encode()) > 123:
-            raise ValueError("a close reason is a str of at most 123 bytes")
-    else:
-        raise ValueError(f"event {kind!r}: websocket.send or websocket.close can be pushed")
-    return dict(event)
-
-
-def _nothing(_done: bool) -> None:
-    return None
+    if reply[0].__class__ is not str or not _REPLY_ID.fullmatch(reply[0]):
+        raise ProtocolError("a push whose reply list is no name")

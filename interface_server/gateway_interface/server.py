@@ -12,6 +12,8 @@ from gateway_interface.config import InterfaceConfig
 from gateway_interface.http_connection import HttpConnection
 from gateway_interface.listeners import BACKLOG, Listeners, open_listeners
 from gateway_interface.openings import OpeningSession
+from gateway_interface.push_api.api import PushApi
+from gateway_interface.push_api.connection import PushConnection
 from gateway_interface.services import Services
 from gateway_layer.base import ChannelLayer
 from gateway_layer.codec import pack
@@ -37,6 +39,7 @@ class InterfaceServer:
         *,
         sockets: Sequence[socket.socket] | None = None,
         admin_socket: socket.socket | None = None,
+        push_socket: socket.socket | None = None,
         pid: str | None = None,
         parent: str | None = None,
         layer: ChannelLayer | None = None,
@@ -48,6 +51,7 @@ class InterfaceServer:
                 here there is one.
             sockets: Listening sockets of a supervising parent; None binds `config.bind`.
             admin_socket: The same for `config.admin_bind`.
+            push_socket: The same for `config.push_bind`.
             pid: This process's name on the layer; None draws one.
             parent: The supervisor's.
             layer: Another layer than that on `config.layer.redis`, for tests and embedding.
@@ -55,6 +59,8 @@ class InterfaceServer:
         self._config: Final = config
         self._sockets = sockets
         self._admin_socket = admin_socket
+        self._push_socket = push_socket
+        self._pushing: asyncio.Task[None] | None = None
         self._layer: Final = layer or RedisLayer(config.layer, "interface", pid=pid, parent=parent)
         self._node: Final = Node(self._layer)
         self._node.on_unknown = self._answer_unknown
@@ -85,8 +91,10 @@ class InterfaceServer:
         ticking = loop.create_task(self._tick(services))
         try:
             if self._sockets is None:
-                own = open_listeners(self._config.bind, self._config.admin_bind, 1)
+                config = self._config
+                own = open_listeners(config.bind, config.admin_bind, 1, config.push_bind)
                 self._sockets, self._admin_socket = own.by_process[0], own.admin
+                self._push_socket = own.push[0] if own.push else None
             if self._admin_socket is not None:
                 servers.append(await self._listen(self._admin_socket, self._admin_protocol))
             if not await self._layer.start_unless(self._draining):
@@ -94,6 +102,7 @@ class InterfaceServer:
             public = [
                 await self._listen(sock, lambda: HttpConnection(services)) for sock in self._sockets
             ]
+            public += await self._listen_for_pushes(services)
             servers += public
             if on_ready is not None:
                 on_ready()
@@ -108,6 +117,7 @@ class InterfaceServer:
             await asyncio.sleep(0)  # the connections hear of it, and tell their workers
             self._node.flush()
             services.pushes.close()
+            await self._stop_pushing()
             await self._layer.close()
             if own is not None:
                 own.close()
@@ -129,6 +139,19 @@ class InterfaceServer:
         # Unix sockets too: create_unix_server would remove the file when one of several processes
         # closes (Python 3.13), and the file is the supervising parent's.
         return await asyncio.get_running_loop().create_server(protocol, sock=sock, backlog=BACKLOG)
+
+    async def _listen_for_pushes(self, services: Services) -> list[asyncio.Server]:
+        """Serve the push API, if there is an address for it."""
+        if self._push_socket is None:
+            return []
+        api = PushApi(self._config)
+        self._pushing = asyncio.create_task(api.run())
+        return [await self._listen(self._push_socket, lambda: PushConnection(services, api))]
+
+    async def _stop_pushing(self) -> None:
+        if self._pushing is not None:
+            self._pushing.cancel()
+            await asyncio.gather(self._pushing, return_exceptions=True)
 
     def _admin_protocol(self) -> AdminConnection:
         assert self._services is not None, "listening begins in serve"

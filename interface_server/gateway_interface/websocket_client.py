@@ -6,7 +6,6 @@ handshake once the application has accepted.
 
 import asyncio
 import time
-from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
@@ -37,11 +36,6 @@ _RETRY_AFTER: Final = [(b"retry-after", b"1")]
 GOING_AWAY: Final = 1001
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
-
-
-_FLUSH_LOOK_S: Final = 0.002
-"""A confirmed push waits for a slow client; so often its buffer is looked at."""
-
 TRY_AGAIN_LATER: Final = 1013
 
 
@@ -435,17 +429,16 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
             if waiting > self._services.limits.max_send_buffer_bytes:
                 self._close(TRY_AGAIN_LATER, "too slow")
                 return False
+            self._waiting_to_write += len(frame)  # more waits; that the client takes some shows
         self._transport.write(frame)
         return True
 
-    def when_flushed(self, then: Callable[[str], None]) -> None:
-        """Call `then` when the kernel has taken what was written; looks every few ms."""
+    def flushed(self) -> str | None:
+        """Whether the kernel has taken what was pushed; None: look again."""
         if self._transport.is_closing():
-            then(GONE)
-        elif self._transport.get_write_buffer_size():
-            self._services.loop.call_later(_FLUSH_LOOK_S, self.when_flushed, then)
-        else:
-            then(OK)
+            return GONE
+        waits = self._phase is _WAITING or self._transport.get_write_buffer_size()
+        return None if waits else OK
 
     def info(self) -> dict[str, Any]:
         """Return what is known of this connection."""

@@ -270,6 +270,15 @@ async def ws_scope(scope: Scope, receive: Receive, send: Send) -> None:
     await talk(scope, receive, send)
 
 
+@websocket("/address")
+async def ws_address(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tell the client its address, for those who push to it; then echo."""
+    await accept(receive, send)
+    address = scope["extensions"]["gateway"]["reply_channel"]
+    await send({"type": "websocket.send", "text": address})
+    await talk(scope, receive, send)
+
+
 @websocket("/greet")
 async def ws_greet(scope: Scope, receive: Receive, send: Send) -> None:
     await accept(receive, send, subprotocol="second", headers=[(b"x-greeting", b"good day")])
@@ -280,6 +289,14 @@ async def ws_greet(scope: Scope, receive: Receive, send: Send) -> None:
 async def ws_slow(scope: Scope, receive: Receive, send: Send) -> None:
     """Accept when the test opens the gate, then echo."""
     note(scope, "asked")
+    await gate(scope)
+    await ws_echo(scope, receive, send)
+
+
+@websocket("/held")
+async def ws_held(scope: Scope, receive: Receive, send: Send) -> None:
+    """Note the address, and accept when the test opens the gate."""
+    note(scope, scope["extensions"]["gateway"]["reply_channel"])
     await gate(scope)
     await ws_echo(scope, receive, send)
 

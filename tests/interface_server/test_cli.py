@@ -98,7 +98,7 @@ def test_every_field_has_an_option_with_its_default_and_help(config: type, prefi
     built = config_from(parsed())
     parts = {LayerConfig: built.layer, Limits: built.limits, WebSocketOptions: built.websocket}
     assert parts.get(config, built) == config()
-    singular = {"routes": "route"}
+    singular = {"routes": "route", "push_keys": "push_key", "push_tokens": "push_token"}
     for field in fields(config):
         if field.name in ("layer", "limits", "websocket"):
             continue
@@ -120,7 +120,7 @@ def test_every_option_is_a_field() -> None:
             prefix + field.name.removesuffix("_s").removesuffix("_bytes")
             for field in fields(config)
         }
-    assert {name for name in OPTIONS if name != "route"} <= known
+    assert {name for name in OPTIONS if name not in ("route", "push_key", "push_token")} <= known
 
 
 def test_every_option_is_in_the_help_with_its_variable() -> None:
@@ -138,11 +138,15 @@ def test_every_option_reaches_its_field() -> None:
             *("--processes", "3", "--no-access-log", "--route", "/a=b", "--queue-capacity", "9"),
             *("--queue-deadline", "8", "--graceful-timeout", "6", "--max-head", "5000"),
             *("--ws-max-size", "77", "--ws-ping-interval", "0", "--no-ws-deflate"),
+            *("--push-bind", "[::]:3", "--push-key", "a=s=", "--push-token", "t"),
         )
     )
     assert config == InterfaceConfig(
         bind=("127.0.0.1:1", "unix:/x"),
         admin_bind="127.0.0.1:2",
+        push_bind="[::]:3",
+        push_keys=(("a", "s="),),
+        push_tokens=("t",),
         layer=LayerConfig(redis="redis://r/1", namespace="n", lease_s=7.0),
         http="h11",
         processes=3,
@@ -164,6 +168,20 @@ def test_prefix_of_a_route_may_hold_an_equals_sign() -> None:
 def test_route_that_is_none_is_named(route: str) -> None:
     with pytest.raises(ConfigError, match="--route"):
         config_from(parsed("--route", route))
+
+
+def test_key_that_is_none_is_refused_without_showing_it() -> None:
+    with pytest.raises(ConfigError, match="--push-key: as in ACCESS=SECRET") as refused:
+        config_from(parsed("--push-bind", "127.0.0.1:0", "--push-key", "hidden"))
+    assert "hidden" not in str(refused.value)
+
+
+def test_ready_line_names_the_port_of_the_push_api(start: Callable[..., Command]) -> None:
+    command = start("--bind", "127.0.0.1:0", "--push-bind", "127.0.0.1:0", "--processes", "2")
+    command.wait_until_ready()
+    url = command.stderr.partition(", push API on ")[2].strip()
+    assert get(url, "/v1/openapi.json") == b"HTTP/1.1 403 Forbidden"  # "here" is no loopback
+    assert command.end() == 0
 
 
 def test_ready_line_names_the_chosen_port_which_answers(start: Callable[..., Command]) -> None:

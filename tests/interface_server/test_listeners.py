@@ -52,6 +52,16 @@ def test_url_names_the_port_that_the_system_chose(opened: ExitStack) -> None:
     assert listeners.urls == [f"http://127.0.0.1:{port}"]
 
 
+def test_each_process_has_a_socket_of_the_push_api(opened: ExitStack) -> None:
+    listeners = open_listeners(["127.0.0.1:0"], None, 2, "127.0.0.1:0")
+    opened.callback(listeners.close)
+    ports = {port_of(sock) for sock in listeners.push}
+    assert (len(listeners.push), len(ports)) == (2, 1)
+    assert listeners.push_url == f"http://127.0.0.1:{ports.pop()}"
+    listeners.keep_only(1)
+    assert [sock.fileno() >= 0 for sock in listeners.push] == [False, True]
+
+
 def test_clients_can_connect(opened: ExitStack) -> None:
     sock = listen(opened, "127.0.0.1:0").by_process[0][0]
     socket.create_connection(sock.getsockname(), timeout=5).close()

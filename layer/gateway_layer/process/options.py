@@ -21,7 +21,12 @@ from gateway_layer.process.places import EXIT_CONFIG, EXIT_FAILURE
 
 ENV_PREFIX = "GATEWAY"
 _UNITS = {"_s": "SECONDS", "_bytes": "BYTES"}
-_SINGULAR = {"routes": "route", "reload_dirs": "reload_dir"}  # given once for each value
+_SINGULAR = {
+    "routes": "route",
+    "reload_dirs": "reload_dir",
+    "push_keys": "push_key",
+    "push_tokens": "push_token",
+}  # given once for each value
 _GENERAL = "General"
 
 
@@ -67,9 +72,8 @@ class GatewayCommand(click.Command):
     def __init__(self, name: str, params: Sequence[click.Parameter], **attrs: Any) -> None:
         """Take what click.Command takes; the variables' prefix and --version are added."""
         settings = {"auto_envvar_prefix": ENV_PREFIX, "max_content_width": 100}
-        super().__init__(
-            name, params=[*params, _log_level(), _version()], context_settings=settings, **attrs
-        )
+        params = [*params, _log_level(), version_option()]
+        super().__init__(name, params=params, context_settings=settings, **attrs)
 
     def main(self, args: Any = None, *rest: Any, **attrs: Any) -> Any:
         """Run the command and end the process."""
@@ -221,7 +225,9 @@ def _log_level() -> click.Parameter:
     )
 
 
-def _version() -> click.Parameter:
+def version_option() -> click.Parameter:
+    """Return `--version`, which prints the version of the distribution and exits."""
+
     def show(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
         if wanted and not ctx.resilient_parsing:
             click.echo(f"{ctx.info_name} {version('channel-gateway')}")

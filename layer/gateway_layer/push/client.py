@@ -2,47 +2,55 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
-from gateway_layer.codec import Message, pack
+from gateway_layer.codec import Message
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConnectionGone, GatewayError, LayerUnavailable
-from gateway_layer.groups import check_group
 from gateway_layer.names import new_pid
-from gateway_layer.push.frames import (
-    GROUP_ADD,
-    GROUP_DISCARD,
-    GROUP_LIST,
-    GROUP_SEND,
-    INFO,
-    PUSH,
-    PUSH_CAPACITY,
-)
 from gateway_layer.push.requests import (
-    PUSH_SCRIPT,
     ConnectionInfo,
+    Owners,
+    Request,
+    add_request,
+    channels_of,
     close_event,
+    discard_request,
+    errors_of,
+    group_list_request,
+    group_results,
+    group_send_request,
     info_of,
+    info_request,
+    outcome_of,
+    push_request,
+    push_requests,
     read_answers,
-    result_of,
+    script_calls,
     script_error,
     send_event,
-    split_reply_channel,
     timed_out,
 )
 from gateway_layer.redis.address import parse_address
-from gateway_layer.redis.keys import PUSH_TTL_S, Keys
+from gateway_layer.redis.keys import Keys
 from gateway_layer.redis.pipe import Pipe, RedisReplyError
+from gateway_layer.redis.protocol import resolve
 from gateway_layer.redis.resp import pack_command
-from gateway_layer.wire import envelope_head, split_frames, write_entry
+from gateway_layer.wire import envelope_head
 
 _log = logging.getLogger("gateway.push")
 
 _READ_BLOCK_S: Final = 1
 _READ_COUNT: Final = 64
+_SLICES: Final = 2
+"""Slices of `send_many` under way: the owner works on one while the next is on its way."""
+
+_Asked = tuple[str, int, asyncio.Future[Any]]
+"""(pid of the owner, number of the request, its result or error)."""
 
 
 class Push:
@@ -93,6 +101,7 @@ class Push:
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._turn: dict[str, list[tuple[int, bytes]]] = {}
+        self._owners: Final = Owners()
 
     async def __aenter__(self) -> "Push":
         """Connect.
@@ -158,7 +167,7 @@ class Push:
             MessageTooLarge: Over 16 MiB.
         """
         event = send_event(text, bytes, json)
-        await self._push(reply_channel, event, idempotency_key, confirm)
+        await self._ask(push_request(reply_channel, event, idempotency_key, confirm=confirm))
 
     async def close(self, reply_channel: str, code: int = 1000, reason: str = "") -> None:
         """Close a client's WebSocket; its application sees `websocket.disconnect` with the code.
@@ -168,30 +177,36 @@ class Push:
             ValueError: A code that may not be sent, or a reason over 123 bytes.
             PushTimeout, ChannelFull, LayerUnavailable, TypeError: As for `send`.
         """
-        await self._push(reply_channel, close_event(code, reason), None, confirm=False)
-
-    async def _push(
-        self, reply_channel: str, event: Message, key: str | None, confirm: bool
-    ) -> None:
-        pid, connection = split_reply_channel(reply_channel)
-        await self._ask(pid, connection, PUSH, event, key, confirm)
+        await self._ask(push_request(reply_channel, close_event(code, reason)))
 
     async def send_many(self, pushes: Iterable[tuple[str, Message]]) -> list[GatewayError | None]:
-        """Send many messages, in few Redis commands.
+        """Send many messages, in few Redis commands; at most some 2,000 are under way at once.
 
         Args:
-            pushes: (reply channel, event), the event as `requests.send_event` makes it:
-                `{"type": "websocket.send", "text": str}` or with `bytes`.
+            pushes: (reply channel, event): `{"type": "websocket.send", "text": str}`, or with
+                `bytes`, or `websocket.close` with `code` and `reason`.
 
         Returns:
-            For each push, in order, None or the error that `send` would have raised.
+            For each push, in order, None or the error that `send` would have raised. Those to
+            one connection arrive in order.
+
+        Raises:
+            TypeError, ValueError: One of them is none; then nothing was sent.
         """
-        asked = []
-        for reply_channel, event in pushes:
-            pid, connection = split_reply_channel(reply_channel)
-            asked.append(self._begin(pid, connection, PUSH, event, None, False))
-        done = await self._gather(asked)
-        return [result if isinstance(result, GatewayError) else None for result in done]
+        slices = list(push_requests(pushes))
+        under_way: deque[list[_Asked]] = deque()
+        results: list[Any] = []
+        try:
+            for requests in slices:
+                if len(under_way) == _SLICES:
+                    results += await self._gather(under_way.popleft())
+                under_way.append([self._begin(request) for request in requests])
+            while under_way:
+                results += await self._gather(under_way.popleft())
+        finally:
+            for asked in under_way:
+                self._give_up(asked)
+        return errors_of(results)
 
     async def info(self, reply_channel: str) -> ConnectionInfo:
         """Return what is known of a connection.
@@ -199,8 +214,7 @@ class Push:
         Raises:
             ConnectionGone, PushTimeout, ChannelFull, LayerUnavailable, TypeError: As for `send`.
         """
-        pid, connection = split_reply_channel(reply_channel)
-        payload = await self._ask(pid, connection, INFO)
+        payload = await self._ask(info_request(reply_channel))
         return info_of(reply_channel, payload)
 
     # Groups.
@@ -212,7 +226,7 @@ class Push:
             TypeError: Not a group name, or not a reply channel.
             ConnectionGone, PushTimeout, ChannelFull, LayerUnavailable: As for `send`.
         """
-        await self._change(GROUP_ADD, group, reply_channel)
+        await self._ask(add_request(group, reply_channel))
 
     async def group_discard(self, group: str, reply_channel: str) -> None:
         """Let a connection leave a group; leaving what it never joined is nothing.
@@ -221,14 +235,9 @@ class Push:
             TypeError, PushTimeout, ChannelFull, LayerUnavailable: As for `group_add`.
         """
         try:
-            await self._change(GROUP_DISCARD, group, reply_channel)
+            await self._ask(discard_request(group, reply_channel))
         except ConnectionGone:
             return
-
-    async def _change(self, op: int, group: str, reply_channel: str) -> None:
-        check_group(group)
-        pid, connection = split_reply_channel(reply_channel)
-        await self._ask(pid, connection, op, group)
 
     async def group_send(
         self,
@@ -258,9 +267,8 @@ class Push:
             TypeError, MessageTooLarge: As for `send`. Owners that do not answer are left out.
         """
         event = send_event(text, bytes, json)
-        left_out = tuple(split_reply_channel(channel)[1] for channel in exclude)
-        counts = await self._ask_group(group, GROUP_SEND, event, left_out, idempotency_key)
-        return sum(count for _pid, count in counts)
+        request = group_send_request(group, event, exclude, idempotency_key)
+        return sum(count for _pid, count in await self._ask_group(group, request))
 
     async def connections(self, group: str) -> list[str]:
         """Return the reply channels of all members of a group.
@@ -268,8 +276,7 @@ class Push:
         Raises:
             TypeError, LayerUnavailable: As for `group_send`.
         """
-        lists = await self._ask_group(group, GROUP_LIST)
-        return [f"{pid}!{connection}" for pid, members in lists for connection in members]
+        return channels_of(await self._ask_group(group, group_list_request(group)))
 
     async def count(self, group: str) -> int:
         """Return how many connections are in a group.
@@ -279,45 +286,62 @@ class Push:
         """
         return len(await self.connections(group))
 
-    async def _ask_group(self, group: str, op: int, *rest: object) -> list[tuple[str, Any]]:
+    async def _ask_group(self, group: str, request: Request) -> list[tuple[str, Any]]:
         """Ask every process that has members; those that are gone have none any more."""
-        key = self._keys.group(check_group(group))
         # Never cached: an add that has returned must be seen.
-        members: Any = await self._writer.execute("ZRANGE", key, 0, -1)
-        pids = [pid.decode("ascii", "replace") for pid in members]
-        answers = await self._gather([self._begin(pid, "", op, group, *rest) for pid in pids])
-        for answer in answers:
-            if isinstance(answer, LayerUnavailable):
-                raise answer
-        return [
-            (pid, answer)
-            for pid, answer in zip(pids, answers, strict=True)
-            if not isinstance(answer, GatewayError)
-        ]
+        keys = self._keys
+        registered, data_id, live = await self._fetch(
+            ("ZRANGE", keys.group(group), 0, -1),
+            ("GET", keys.incarnation),
+            ("ZRANGE", keys.alive, 0, -1),
+        )
+        now = asyncio.get_running_loop().time()
+        asked, besides = self._owners.take_in(registered, data_id, live, now)
+        for pid in besides:
+            self._enqueue(pid, 0, request.packed(None))
+        answers = await self._gather([self._begin(request._replace(pid=pid)) for pid in asked])
+        return group_results(zip(asked, answers, strict=True))
+
+    async def _fetch(self, *commands: tuple[bytes | str | int, ...]) -> list[Any]:
+        """Send commands in one write and wait for their replies."""
+        loop = asyncio.get_running_loop()
+        replies: list[asyncio.Future[Any]] = []
+        for command in commands:
+            replies.append(loop.create_future())
+            self._writer.write(pack_command(*command), resolve(replies[-1]))
+        _done, late = await asyncio.wait(replies, timeout=self._timeout_s)
+        if late:
+            raise LayerUnavailable(f"Redis did not answer within {self._timeout_s:g} s")
+        results = [reply.result() for reply in replies]
+        for result in results:
+            if isinstance(result, Exception):
+                raise _as_unavailable(result)
+        return results
 
     # Requests.
 
-    async def _ask(self, pid: str, connection: str, op: int, *rest: object) -> Any:
-        (result,) = await self._gather([self._begin(pid, connection, op, *rest)])
+    async def _ask(self, request: Request) -> Any:
+        (result,) = await self._gather([self._begin(request)])
         if isinstance(result, GatewayError):
             raise result
         return result
 
-    def _begin(
-        self, pid: str, connection: str, op: int, *rest: object
-    ) -> tuple[str, int, asyncio.Future[Any]]:
-        """Put one request, `[connection, op, reply, *rest]`, among those of this turn."""
-        if not self._turn:
-            asyncio.get_running_loop().call_soon(self._flush)
+    def _begin(self, request: Request) -> _Asked:
+        """Put one request among those of this turn."""
         self._number += 1
         number = self._number
-        packed = pack((connection, op, (self._id, number), *rest))
+        packed = request.packed((self._id, number))
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self._turn.setdefault(pid, []).append((number, packed))
-        return pid, number, answer
+        self._enqueue(request.pid, number, packed)
+        return request.pid, number, answer
 
-    async def _gather(self, asked: list[tuple[str, int, asyncio.Future[Any]]]) -> list[Any]:
+    def _enqueue(self, pid: str, number: int, packed: bytes) -> None:
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._turn.setdefault(pid, []).append((number, packed))
+
+    async def _gather(self, asked: list[_Asked]) -> list[Any]:
         """Wait for answers; results and errors, in order."""
         self._read()
         futures = [answer for _pid, _number, answer in asked]
@@ -329,43 +353,35 @@ class Push:
                 for pid, _number, answer in asked
             ]
         finally:
-            for _pid, number, _answer in asked:
-                self._waiting.pop(number, None)
+            self._give_up(asked)
+
+    def _give_up(self, asked: list[_Asked]) -> None:
+        """Wait for these answers no more."""
+        for _pid, number, _answer in asked:
+            self._waiting.pop(number, None)
 
     def _flush(self) -> None:
-        """Send this turn's requests: one script call a process and 1,024 requests."""
+        """Send this turn's requests, all for one process in one script call where they fit."""
         turn, self._turn = self._turn, {}
         for pid, requests in turn.items():
             numbers = [number for number, _packed in requests]
-            runs = split_frames([packed for _number, packed in requests])
-            entries = [write_entry(self._head, None, run) for run in runs]
-            command = pack_command(
-                "EVAL",
-                PUSH_SCRIPT,
-                2,
-                self._keys.lease(pid),
-                self._keys.pushes(pid),
-                PUSH_TTL_S,
-                PUSH_CAPACITY,
-                *entries,
-            )
-            try:
-                self._writer.write(command, partial(self._on_pushed, pid, numbers))
-            except LayerUnavailable as error:
-                self._fail(numbers, error)
+            frames = [packed for _number, packed in requests]
+            for count, command in script_calls(self._keys, self._head, pid, frames):
+                carried, numbers = numbers[:count], numbers[count:]
+                try:
+                    self._writer.write(
+                        pack_command(*command), partial(self._on_pushed, pid, carried)
+                    )
+                except LayerUnavailable as error:
+                    self._fail(carried, error)
 
     def _on_pushed(self, pid: str, numbers: list[int], reply: Any) -> None:
-        error: GatewayError | None
-        if isinstance(reply, RedisReplyError):
-            error = LayerUnavailable(f"Redis refused the push: {reply}")
-        elif isinstance(reply, GatewayError):
-            error = reply
-        else:
-            error = script_error(reply, pid)
-        if error is not None:
+        if isinstance(reply, Exception):
+            self._fail(numbers, _as_unavailable(reply))
+        elif (error := script_error(reply, pid)) is not None:
             self._fail(numbers, error)
 
-    def _fail(self, numbers: list[int], error: GatewayError) -> None:
+    def _fail(self, numbers: Iterable[int], error: GatewayError) -> None:
         for number in numbers:
             waiting = self._waiting.get(number)
             if waiting is not None:
@@ -385,22 +401,28 @@ class Push:
         if reply.__class__ is list:
             for raw in reply[1]:
                 self._take_in(raw)
+        elif isinstance(reply, RedisReplyError):
+            # Reading on would be refused at once again, for as long as anybody waits.
+            self._fail(list(self._waiting), _as_unavailable(reply))
+            return
         self._read()
 
     def _take_in(self, raw: bytes) -> None:
         try:
             answers = read_answers(raw)
-        except (GatewayError, TypeError) as error:
+        except GatewayError as error:
             _log.warning("an answer that cannot be read: %s", error)
             return
         for number, status, payload in answers:
             waiting = self._waiting.get(number)
-            if waiting is None:
-                continue
-            try:
-                _settle(waiting, result_of(status, payload))
-            except GatewayError as error:
-                _settle(waiting, error)
+            if waiting is not None:
+                _settle(waiting, outcome_of(status, payload))
+
+
+def _as_unavailable(error: Exception) -> LayerUnavailable:
+    if isinstance(error, LayerUnavailable):
+        return error
+    return LayerUnavailable(f"Redis refused: {error}")
 
 
 def _settle(waiting: asyncio.Future[Any], result: Any) -> None:

@@ -26,6 +26,8 @@ BAD: Final = "bad"
 
 PUSH_CAPACITY: Final = 1024
 """Entries in a `{PID}:push` list beyond which a pusher is refused."""
+MAX_KEY: Final = 128
+"""Characters of an idempotency key."""
 DEDUPLICATE_S: Final = 60
 """How long an owner remembers idempotency keys."""
 

@@ -1,27 +1,77 @@
 """What the push clients have in common, without I/O: requests as frames, answers as results."""
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from gateway_layer.codec import Message, pack_message, unpack
+from gateway_layer.codec import Message, pack, pack_message, unpack
 from gateway_layer.errors import (
     ChannelFull,
     ConnectionGone,
     GatewayError,
+    LayerUnavailable,
     MessageTooLarge,
     ProtocolError,
     PushTimeout,
 )
+from gateway_layer.groups import check_group
 from gateway_layer.names import split_channel
-from gateway_layer.push.frames import BAD, FULL, GONE, OK, PUSH_CAPACITY
+from gateway_layer.push.frames import (
+    BAD,
+    FULL,
+    GONE,
+    GROUP_ADD,
+    GROUP_DISCARD,
+    GROUP_LIST,
+    GROUP_SEND,
+    INFO,
+    MAX_KEY,
+    OK,
+    PUSH,
+    PUSH_CAPACITY,
+    Reply,
+)
+from gateway_layer.redis.keys import PUSH_TTL_S, Keys
+from gateway_layer.wire import split_frames, write_entry
 
 PUSH_SCRIPT: Final = (Path(__file__).parent.parent / "redis/scripts/push.lua").read_text()
 
 MAX_MESSAGE_BYTES: Final = 16 * 2**20
 
+LOST_S: Final = 5.0
+"""After Redis was lost, group sends go to every live process for so long: by then all who have
+members are registered again."""
+
 _GONE_LENGTH, _FULL_LENGTH = -1, -2
+
+_CALL_ENTRIES: Final = 64
+_CALL_BYTES: Final = 4 * 2**20
+"""Of one call of the script: others have their turn in Redis between two calls."""
+
+_SLICE_REQUESTS: Final = 1024
+_SLICE_BYTES: Final = 4 * 2**20
+"""Of `send_many`: what may be under way before answers are awaited."""
+
+
+class Request(NamedTuple):
+    """One thing asked of the owner of a connection or of members."""
+
+    pid: str
+    connection: str
+    """"" for a whole group."""
+    op: int
+    rest: tuple[Any, ...]
+    """What follows `reply` in the frame."""
+
+    def packed(self, reply: Reply) -> bytes:
+        """Return the frame.
+
+        Raises:
+            TypeError: A value that cannot travel.
+        """
+        return pack((self.connection, self.op, reply, *self.rest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +142,182 @@ def close_event(code: int, reason: str) -> Message:
     return {"type": "websocket.close", "code": code, "reason": reason}
 
 
+def check_event(event: Any) -> Message:
+    """Return what may be pushed to a WebSocket, with nothing beside it.
+
+    Args:
+        event: `websocket.send` with one of `text` (str) and `bytes` (bytes), or `websocket.close`
+            with `code` (1000) and `reason` ("").
+
+    Raises:
+        TypeError: No such event, or a field of a wrong type.
+        ValueError: A code that may not be sent, or a reason over 123 bytes.
+    """
+    if event.__class__ is not dict:
+        raise TypeError("a push needs an event")
+    kind = event.get("type")
+    if kind == "websocket.send":
+        text, data = event.get("text"), event.get("bytes")
+        if text.__class__ is str and data is None:
+            return {"type": kind, "text": text}
+        if data.__class__ is bytes and text is None:
+            return {"type": kind, "bytes": data}
+        raise TypeError("websocket.send needs one of text: str and bytes: bytes")
+    if kind == "websocket.close":
+        code, reason = event.get("code", 1000), event.get("reason")
+        if code.__class__ is not int or not (reason is None or reason.__class__ is str):
+            raise TypeError("websocket.close has code: int and reason: str")
+        return close_event(code, reason or "")
+    raise TypeError(f"event {kind!r:.60}: websocket.send or websocket.close can be pushed")
+
+
+def check_key(key: Any) -> str | None:
+    """Return an idempotency key, or None where there is none.
+
+    Raises:
+        TypeError: Not a str of 1 to 128 characters.
+    """
+    if key is None:
+        return None
+    if key.__class__ is not str or not 0 < len(key) <= MAX_KEY:
+        raise TypeError(f"an idempotency key is a str of 1 to {MAX_KEY} characters")
+    return str(key)
+
+
+# Requests. Each raises TypeError for a name that is none, before anything is sent.
+
+
+def push_request(
+    reply_channel: str, event: Message, key: str | None = None, *, confirm: bool = False
+) -> Request:
+    """Ask that an event go to a connection."""
+    pid, connection = split_reply_channel(reply_channel)
+    return Request(pid, connection, PUSH, (event, check_key(key), bool(confirm)))
+
+
+def push_requests(pushes: Iterable[tuple[str, Message]]) -> Iterator[list[Request]]:
+    """Ask for many pushes, in slices of at most 1,024 requests and about 4 MiB.
+
+    Raises:
+        TypeError, ValueError: One of them is none; before the first slice, so nothing was sent.
+    """
+    requests = [push_request(channel, check_event(event)) for channel, event in pushes]
+    run: list[Request] = []
+    size = 0
+    for request in requests:
+        event = request.rest[0]
+        run.append(request)
+        size += len(event.get("text") or event.get("bytes") or "")
+        if len(run) == _SLICE_REQUESTS or size >= _SLICE_BYTES:
+            yield run
+            run, size = [], 0
+    if run:
+        yield run
+
+
+def info_request(reply_channel: str) -> Request:
+    """Ask what is known of a connection."""
+    return Request(*split_reply_channel(reply_channel), INFO, ())
+
+
+def add_request(group: str, reply_channel: str) -> Request:
+    """Ask that a connection join a group."""
+    return Request(*split_reply_channel(reply_channel), GROUP_ADD, (check_group(group),))
+
+
+def discard_request(group: str, reply_channel: str) -> Request:
+    """Ask that a connection leave a group."""
+    return Request(*split_reply_channel(reply_channel), GROUP_DISCARD, (check_group(group),))
+
+
+def group_send_request(
+    group: str, event: Message, exclude: Sequence[str] = (), key: str | None = None
+) -> Request:
+    """Ask that an event go to the members of a group; the pid is to be replaced."""
+    if isinstance(exclude, str):
+        raise TypeError("exclude= is a sequence of reply channels")
+    left_out = tuple(split_reply_channel(channel)[1] for channel in exclude)
+    return Request("", "", GROUP_SEND, (check_group(group), event, left_out, check_key(key)))
+
+
+def group_list_request(group: str) -> Request:
+    """Ask who is in a group; the pid is to be replaced."""
+    return Request("", "", GROUP_LIST, (check_group(group),))
+
+
+class Owners:
+    """Which processes a group request goes to, as one pusher knows them.
+
+    Redis tells who is registered for a group. For `LOST_S` after a loss of its data it may not
+    know yet; then whoever lives, or lived before, is asked too, but is not waited for.
+    """
+
+    def __init__(self) -> None:
+        """Begin knowing nothing."""
+        self._data_id: bytes | None = None
+        self._live: frozenset[str] = frozenset()
+        self._lost_until = float("-inf")
+
+    def take_in(
+        self, registered: Sequence[bytes], data_id: bytes | None, live: Sequence[bytes], now: float
+    ) -> tuple[list[str], list[str]]:
+        """Take in `{g:GROUP}`, `{p}:inc` and `{p}:alive`, read together.
+
+        Args:
+            registered: pids that have members.
+            data_id: What changes when Redis lost its data; None while nobody has set it.
+            live: pids of all living processes.
+            now: Any clock that never jumps, in seconds.
+
+        Returns:
+            (whom to ask and wait for, to whom to send besides).
+        """
+        if data_id is None or self._data_id not in (None, data_id):
+            self._lost_until = now + LOST_S
+        self._data_id = data_id or self._data_id
+        asked = [_name(pid) for pid in registered]
+        living = frozenset(map(_name, live))
+        if now >= self._lost_until:
+            self._live = living
+            return asked, []
+        self._live |= living
+        return asked, sorted(self._live.difference(asked))
+
+
+def _name(raw: bytes) -> str:
+    return raw.decode("ascii", "replace")
+
+
+# Calls of the script, and answers.
+
+
+def script_calls(
+    keys: Keys, head: bytes, pid: str, frames: Sequence[bytes]
+) -> Iterator[tuple[int, tuple[bytes | str | int, ...]]]:
+    """Put packed frames for one process into calls of the push script, in order.
+
+    Yields:
+        (how many of the frames, the parts of the EVAL) of each call: at most 64 entries and about
+        4 MiB, so that no caller keeps Redis to itself.
+    """
+    entries: list[bytes] = []
+    count = size = 0
+    for run in split_frames(list(frames)):
+        entries.append(write_entry(head, None, run))
+        count += len(run)
+        size += len(entries[-1])
+        if len(entries) == _CALL_ENTRIES or size >= _CALL_BYTES:
+            yield count, _script_call(keys, pid, entries)
+            entries, count, size = [], 0, 0
+    if entries:
+        yield count, _script_call(keys, pid, entries)
+
+
+def _script_call(keys: Keys, pid: str, entries: list[bytes]) -> tuple[bytes | str | int, ...]:
+    names = (keys.lease(pid), keys.pushes(pid))
+    return ("EVAL", PUSH_SCRIPT, 2, *names, PUSH_TTL_S, PUSH_CAPACITY, *entries)
+
+
 def script_error(length: int, pid: str) -> GatewayError | None:
     """Return what the push script's answer means for the requests that it carried."""
     if length == _GONE_LENGTH:
@@ -108,9 +334,13 @@ def read_answers(raw: bytes) -> list[tuple[int, str, Any]]:
         ProtocolError: It is none.
     """
     value = unpack(raw)
-    if value.__class__ is not tuple or any(len(answer) != 3 for answer in value):
+    if value.__class__ is not tuple or not all(map(_is_answer, value)):
         raise ProtocolError("not a list of answers [number, status, payload]")
     return [(number, status, payload) for number, status, payload in value]
+
+
+def _is_answer(value: Any) -> bool:
+    return value.__class__ is tuple and len(value) == 3 and value[0].__class__ is int
 
 
 def result_of(status: str, payload: Any) -> Any:
@@ -132,7 +362,41 @@ def result_of(status: str, payload: Any) -> Any:
     raise ProtocolError(f"answer {status!r}")
 
 
-def info_of(reply_channel: str, payload: dict[str, Any]) -> ConnectionInfo:
+def outcome_of(status: str, payload: Any) -> Any:
+    """Return an answer's payload, or the error that its status means."""
+    try:
+        return result_of(status, payload)
+    except GatewayError as error:
+        return error
+
+
+def group_results(answers: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return (pid, payload) of the processes that answered; those that are gone have no members.
+
+    Raises:
+        LayerUnavailable: Redis cannot be reached.
+        ProtocolError: A process refused the request.
+    """
+    results = []
+    for pid, answer in answers:
+        if isinstance(answer, (LayerUnavailable, ProtocolError)):
+            raise answer
+        if not isinstance(answer, GatewayError):
+            results.append((pid, answer))
+    return results
+
+
+def errors_of(results: Iterable[Any]) -> list[GatewayError | None]:
+    """Return what `send_many` does: for each push None, or its error."""
+    return [result if isinstance(result, GatewayError) else None for result in results]
+
+
+def channels_of(lists: Iterable[tuple[str, Any]]) -> list[str]:
+    """Return the reply channels in the answers to `GroupList`."""
+    return [f"{pid}!{connection}" for pid, members in lists for connection in members]
+
+
+def info_of(reply_channel: str, payload: Any) -> ConnectionInfo:
     """Read the payload of an answer to `Info`.
 
     Raises:

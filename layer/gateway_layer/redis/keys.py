@@ -40,6 +40,7 @@ class Keys:
         self.incarnation: Final = self._prefix + b"{p}:inc"
         self.sweep: Final = self._prefix + b"{p}:sweep"
         self.everything: Final = self._prefix + b"*"
+        self.groups: Final = self._prefix + b"{g:*"
 
     def group(self, name: str) -> bytes:
         """Return the zset of the processes that have members of a group."""
@@ -72,6 +73,10 @@ class Keys:
             if rest.startswith(b"{") and rest.endswith(suffix) and not rest.startswith(b"{p}"):
                 return rest[1 : -len(suffix)].decode("ascii", "replace")
         return None
+
+    def is_group(self, key: bytes) -> bool:
+        """Whether `key` is a group of this namespace."""
+        return key.startswith(self._prefix + b"{g:")
 
     def is_queue(self, key: bytes) -> bool:
         """Whether `key` is a shared queue of this namespace."""

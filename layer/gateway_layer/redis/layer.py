@@ -168,6 +168,9 @@ class RedisLayer(ChannelLayer):
         # Before the first registration `start` decides; after a loss this is the way back.
         if self._started and self._writer.connected and self._reader.connected:
             self._become_ready()
+            # It may have come back empty: pushers take who has no lease for dead.
+            assert self._loop is not None, "it has started"
+            self._loop.run_in_executor(None, lambda: self._quietly(self._renew))
 
     def _become_ready(self) -> None:
         if not self._ready and not self._closing:
@@ -207,6 +210,10 @@ class RedisLayer(ChannelLayer):
                 self._absent_since.pop(pid, None)
             elif now - self._absent_since.setdefault(pid, now) >= self._death_s:
                 self.found_dead(pid)
+
+    def _renew(self) -> None:
+        if not self._closing:
+            self._renewed_in_thread(self._lease.renew())
 
     def _rejoin(self) -> None:
         """This process was held for dead: its peers have ended everything; begin anew."""

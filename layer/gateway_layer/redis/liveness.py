@@ -203,6 +203,9 @@ class Lease:
 def sweep(client: "redis.Redis", keys: Keys) -> int:
     """Give every list that nobody owns an end, so that nothing stays of processes long gone.
 
+    Who is not alive leaves the groups, too, but for who registered a moment ago: after Redis has
+    lost its data, processes register for their groups before their leases are all renewed.
+
     Returns:
         How many lists were given an expiry; 0 also where another process has swept this minute.
     """
@@ -211,13 +214,25 @@ def sweep(client: "redis.Redis", keys: Keys) -> int:
     living: Any = client.zrange(keys.alive, 0, -1)
     alive = {_text(pid) for pid in living}
     found = 0
+    seconds, _microseconds = client.time()
+    settled_ms = (seconds - ORPHAN_TTL_S) * 1000
     for key in client.scan_iter(match=keys.everything, count=1000):
+        if keys.is_group(key):
+            _leave_group(client, key, alive, settled_ms)
+            continue
         owner = keys.owner_of_list(key)
         orphaned = keys.is_queue(key) or (owner is not None and owner not in alive)
         if orphaned and client.ttl(key) == -1:
             client.expire(key, ORPHAN_TTL_S)
             found += 1
     return found
+
+
+def _leave_group(client: "redis.Redis", key: bytes, alive: set[str], settled_ms: int) -> None:
+    members: Any = client.zrange(key, 0, -1, withscores=True)
+    gone = [pid for pid, since in members if _text(pid) not in alive and since < settled_ms]
+    if gone:
+        client.zrem(key, *gone)
 
 
 def announce_death(config: LayerConfig, pid: str) -> None:
@@ -237,6 +252,8 @@ def announce_death(config: LayerConfig, pid: str) -> None:
                 pipeline.expire(keys.inbox(peer), INBOX_BACKLOG_TTL_S)
             pipeline.execute()
             _delete_keys(client, keys, pid)
+            for key in client.scan_iter(match=keys.groups, count=1000):
+                client.zrem(key, pid)
         finally:
             client.close()
     except (*_UNREACHABLE, ConfigError) as error:

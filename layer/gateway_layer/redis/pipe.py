@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway_layer.errors import LayerUnavailable
@@ -76,6 +76,7 @@ class Pipe:
         on_disconnected: Called after each loss, when every pending command has been told; with
             None when it was closed on purpose.
         troubles: Shared by the pipes of a process to one server; None: its own.
+        find: Asked for the address before each connection, in place of `address`.
 
     Attributes:
         stats: Counters.
@@ -92,11 +93,13 @@ class Pipe:
         on_connected: Callable[[ServerInfo], None] | None = None,
         on_disconnected: Callable[[Exception | None], None] | None = None,
         troubles: Troubles | None = None,
+        find: Callable[[], Awaitable[RedisAddress]] | None = None,
     ) -> None:
         """Keep the settings; `start` connects."""
         self.stats = PipeStats()
         self.server: ServerInfo | None = None
         self._address = address
+        self._find = find
         self._name = name
         self._limit_s = blocking_s + reply_timeout_s
         self._reply_timeout_s = reply_timeout_s
@@ -244,10 +247,12 @@ class Pipe:
         """Open a connection and greet the server, or raise what prevented it."""
         loop = asyncio.get_running_loop()
         protocol = RedisProtocol(self.stats, self._on_error_reply, self._on_lost)
-        address = self._address
         transport: asyncio.BaseTransport | None = None
         try:
             async with asyncio.timeout(self._reply_timeout_s):
+                if self._find is not None:
+                    self._address = await self._find()
+                address = self._address
                 if address.path is not None:
                     transport, _ = await loop.create_unix_connection(lambda: protocol, address.path)
                 else:

@@ -41,6 +41,15 @@ class Wire(ChannelLayer):
     def pull(self, queue: str, count: int, on_entries: OnEntries) -> None:
         raise NotImplementedError
 
+    def register_group(self, group: str, on_registered: Any) -> None:
+        raise NotImplementedError
+
+    def unregister_group(self, group: str) -> None:
+        raise NotImplementedError
+
+    def answer(self, reply_id: str, raw: bytes) -> None:
+        raise NotImplementedError
+
     def flush(self) -> None:
         raise NotImplementedError
 

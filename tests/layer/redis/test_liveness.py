@@ -212,6 +212,26 @@ def test_the_sweep_gives_orphans_an_end_and_leaves_the_living_alone(redis_url: s
         assert [client.ttl(key) for key in others] == [-1] * 4
 
 
+def test_the_sweep_takes_the_dead_out_of_groups(redis_url: str) -> None:
+    with sync_client(redis_url) as client, leased(redis_url) as lease:
+        lease.renew()
+        (alive,) = living(redis_url)
+        now_ms = client.time()[0] * 1000
+        # One who registered a moment ago may not have renewed its lease since Redis was emptied.
+        client.zadd(KEYS.group("g"), {alive: 0, "dead": 0, "fresh": now_ms})
+        client.zadd(KEYS.group("h"), {"dead": 0})
+        sweep(client, KEYS)
+        assert {pid.decode() for pid in client.zrange(KEYS.group("g"), 0, -1)} == {alive, "fresh"}
+        assert not client.exists(KEYS.group("h"))
+
+
+def test_announced_death_ends_all_memberships(redis_url: str) -> None:
+    with sync_client(redis_url) as client:
+        client.zadd(KEYS.group("g"), {"dead": client.time()[0] * 1000, "other": 0})
+        announce_death(LayerConfig(redis=redis_url), "dead")
+        assert client.zrange(KEYS.group("g"), 0, -1) == [b"other"]
+
+
 def test_the_sweep_leaves_an_end_as_it_is(redis_url: str) -> None:
     with sync_client(redis_url) as client:
         client.rpush(KEYS.queue("http"), "a")

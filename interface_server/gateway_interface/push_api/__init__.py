@@ -1,0 +1,1 @@
+"""The HTTP API for pushing to connections and groups: AWS's `@connections`, and more."""
