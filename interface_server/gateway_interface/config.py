@@ -34,6 +34,16 @@ class Limits:
     window_bytes: int = 262_144
     """Credit of one connection in each direction: payload + 256 bytes an event."""
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for option, value in (
+            ("--max-head", self.max_head_bytes),
+            ("--max-headers", self.max_headers),
+            ("--window", self.window_bytes),
+        ):
+            if value < 1:
+                raise ConfigError(f"{option} {value}: at least 1")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSocketOptions:

@@ -80,9 +80,15 @@ class HttpExchange(OpeningSession):
 
     # To the application.
 
+    @property
+    def congested(self) -> bool:
+        """Whether the body should not be read: no credit, or no room on the way to Redis."""
+        return bool(self._held) or self._requester.node.outlet.room <= 0
+
     def emit_body(self, piece: bytes) -> None:
         """Pass a piece of the body on."""
         event: Message = {"type": "http.request", "body": piece, "more_body": True}
+        self._requester.node.outlet.room -= len(piece)
         self.emit([event], EVENT_OVERHEAD + len(piece))
 
     def emit_body_end(self) -> None:

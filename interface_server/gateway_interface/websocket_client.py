@@ -166,6 +166,11 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
 
     # From the client.
 
+    @property
+    def congested(self) -> bool:
+        """Whether the socket should not be read: no credit, or no room on the way to Redis."""
+        return bool(self._held) or self._services.node.outlet.room <= 0
+
     def _hold(self, data: bytes) -> None:
         """Keep what comes before the answer; the protocol must not see it yet."""
         self.raw_held += data
@@ -189,7 +194,9 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         for message in ws.messages():
             key = "text" if message.__class__ is str else "bytes"
             event: Message = {"type": "websocket.receive", key: message}
-            self.emit(split_event(event, key), event_cost(event))
+            cost = event_cost(event)
+            self._services.node.outlet.room -= cost
+            self.emit(split_event(event, key), cost)
         out = ws.pending_output()
         if out:
             self._transport.write(out)
@@ -199,6 +206,8 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         elif self.congested or (out and self._write_paused):
             # Whoever takes no pongs gets no more of them.
             self._pause_reading()
+            if self._services.node.outlet.room <= 0:
+                self._services.node.outlet.when_room(self._read_on)
 
     def _tell_end(self, ws: WebSocketConnection) -> None:
         code, reason = (ws.closed.code, ws.closed.reason) if ws.closed else (1006, "")
@@ -295,6 +304,7 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         self._log(status)
         self._handshake = None
         self._phase = _DENYING
+        self.deadline = FOREVER  # as a response: the application may take its time
         self.raw_held = b""
 
     def _deny_body(self, denial: ResponseWriter, body: bytes, more: bool) -> None:

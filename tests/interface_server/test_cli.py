@@ -166,6 +166,12 @@ def test_route_that_is_none_is_named(route: str) -> None:
         config_from(parsed("--route", route))
 
 
+@pytest.mark.parametrize("option", ["--window", "--max-head", "--max-headers"])
+def test_limit_that_lets_nothing_through_is_named(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} 0: at least 1"):
+        config_from(parsed(option, "0"))
+
+
 def test_ready_line_names_the_chosen_port_which_answers(start: Callable[..., Command]) -> None:
     command = start("--bind", "127.0.0.1:0", "--queue-deadline", "0.1")
     (url,) = command.wait_until_ready()

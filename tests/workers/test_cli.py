@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from gateway_layer.config import LayerConfig
 from gateway_layer.embedded import EmbeddedServer
+from gateway_layer.errors import ConfigError
 from gateway_worker.cli import config_from, main
 from gateway_worker.config import WorkerConfig
 
@@ -155,6 +156,12 @@ def test_every_option_reaches_its_field() -> None:
         reload=True,
         reload_dirs=("a", "b"),
     )
+
+
+@pytest.mark.parametrize("option", ["--window", "--concurrency", "--websocket-concurrency"])
+def test_limit_that_lets_nothing_through_is_named(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} 0: at least 1"):
+        config_from(parsed("m:app", option, "0"))
 
 
 def test_application_may_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

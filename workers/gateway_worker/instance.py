@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from gateway_layer.codec import Message
 from gateway_layer.errors import ClientDisconnected, MessageTooLarge
+from gateway_layer.outlet import Outlet
 from gateway_layer.session import WorkerSession, event_cost, split_event
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
 from gateway_worker.apps import ASGI3App
@@ -29,6 +30,7 @@ class Host(Protocol):
     """What an instance needs of its worker."""
 
     application: ASGI3App
+    outlet: Outlet
 
     def mark(self, session: WorkerSession) -> None:
         """Have the session's frames taken at the end of this turn."""
@@ -142,15 +144,19 @@ class Instance(WorkerSession):
         self._notify()
 
     async def _emit(self, parts: list[Message], cost: int) -> None:
-        """Send an event as soon as the client's credit allows.
+        """Send an event as soon as the client's credit, and the way to Redis, allow.
 
         Raises:
             ClientDisconnected: The client left meanwhile.
         """
-        while not self.may_send(cost):
+        outlet = self._host.outlet
+        while not self.may_send(cost) or outlet.room <= 0:
             if self._disconnect is not None:
                 raise ClientDisconnected("the client has left")
+            if outlet.room <= 0:
+                outlet.when_room(self._notify)
             await self._wait()
+        outlet.room -= cost
         self.emit(parts, cost)
 
     async def _emit_body(self, event: Message, body: bytes) -> None:
@@ -218,13 +224,16 @@ class HttpInstance(Instance):
         """
         event = self._rules.send(message)
         body = event.get("body", b"")
-        size = len(body)
-        if size > CHUNK_BYTES:
+        if len(body) > CHUNK_BYTES:
             await self._emit_body(event, body)
-        elif self.may_send(EVENT_OVERHEAD + size):
-            self.emit([event], EVENT_OVERHEAD + size)
         else:
-            await self._emit([event], EVENT_OVERHEAD + size)
+            cost = EVENT_OVERHEAD + len(body)
+            outlet = self._host.outlet
+            if outlet.room > 0 and self.may_send(cost):
+                outlet.room -= cost
+                self.emit([event], cost)
+            else:
+                await self._emit([event], cost)
         if self._waiters and self._rules.complete:
             self._notify()
 
@@ -307,7 +316,9 @@ class WebSocketInstance(Instance):
             parts = split_event(event, "bytes" if event.get("text") is None else "text")
         else:
             parts = [event]
-        if self.may_send(cost):
+        outlet = self._host.outlet
+        if outlet.room > 0 and self.may_send(cost):
+            outlet.room -= cost
             self.emit(parts, cost)
         else:
             await self._emit(parts, cost)

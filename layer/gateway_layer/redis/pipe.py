@@ -75,6 +75,7 @@ class Pipe:
         on_connected: Called after each handshake, when the pipe can be written to.
         on_disconnected: Called after each loss, when every pending command has been told; with
             None when it was closed on purpose.
+        on_room: Called when `paused` has become False.
         troubles: Shared by the pipes of a process to one server; None: its own.
 
     Attributes:
@@ -91,11 +92,13 @@ class Pipe:
         reply_timeout_s: float = 5.0,
         on_connected: Callable[[ServerInfo], None] | None = None,
         on_disconnected: Callable[[Exception | None], None] | None = None,
+        on_room: Callable[[], None] | None = None,
         troubles: Troubles | None = None,
     ) -> None:
         """Keep the settings; `start` connects."""
         self.stats = PipeStats()
         self.server: ServerInfo | None = None
+        self._on_room = on_room or _nothing
         self._address = address
         self._name = name
         self._limit_s = blocking_s + reply_timeout_s
@@ -243,7 +246,7 @@ class Pipe:
     async def _connect(self) -> tuple[RedisProtocol, ServerInfo]:
         """Open a connection and greet the server, or raise what prevented it."""
         loop = asyncio.get_running_loop()
-        protocol = RedisProtocol(self.stats, self._on_error_reply, self._on_lost)
+        protocol = RedisProtocol(self.stats, self._on_error_reply, self._on_lost, self._on_room)
         address = self._address
         transport: asyncio.BaseTransport | None = None
         try:
@@ -340,3 +343,7 @@ class Pipe:
     def _unavailable(self) -> LayerUnavailable:
         url = self._address.url_for_logs
         return LayerUnavailable(f"no connection to Redis at {url}: {self._reason}")
+
+
+def _nothing() -> None:
+    return None

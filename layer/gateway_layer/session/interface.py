@@ -7,7 +7,19 @@ from typing import Any, Final
 
 from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
-from gateway_layer.wire import CLAIM, CREDIT, DATA, DONE, EVENTS, REFUSE, RESET, Credit, Reset
+from gateway_layer.session.parts import cut_turn
+from gateway_layer.wire import (
+    CHUNK_BYTES,
+    CLAIM,
+    CREDIT,
+    DATA,
+    DONE,
+    EVENTS,
+    REFUSE,
+    RESET,
+    Credit,
+    Reset,
+)
 
 _STREAM: Final = 0
 
@@ -44,6 +56,7 @@ class InterfaceSession(ABC):
         "_held",
         "_outstanding",
         "_seq",
+        "_turn_cost",
         "_unconfirmed",
         "_window",
         "connection",
@@ -69,6 +82,7 @@ class InterfaceSession(ABC):
         self.dirty = False
         self._window = 0
         self._events: list[Message] = []
+        self._turn_cost = 0
         self._first = 1
         self._seq = 0
         self._unconfirmed: deque[tuple[int, int]] | None = None
@@ -226,6 +240,7 @@ class InterfaceSession(ABC):
 
     def _take_on(self, parts: list[Message], cost: int) -> None:
         self._events += parts
+        self._turn_cost += cost
         self._seq += len(parts)
         self._outstanding += cost
         if self._unconfirmed is None:
@@ -256,8 +271,12 @@ class InterfaceSession(ABC):
         events = self._events
         if events:
             self._events = []
-            frames.append(pack((self.connection, EVENTS, self.epoch, _STREAM, self._first, events)))
-            self._first += len(events)
+            runs = cut_turn(events) if self._turn_cost > CHUNK_BYTES else [events]
+            self._turn_cost = 0
+            for run in runs:
+                frame = (self.connection, EVENTS, self.epoch, _STREAM, self._first, run)
+                frames.append(pack(frame))
+                self._first += len(run)
         if self._credit_due:
             self._credit_due = False
             frames.append(pack(Credit(self.connection, CREDIT, self.epoch, self._granted)))

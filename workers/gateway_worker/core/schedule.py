@@ -18,6 +18,8 @@ class BatchSize:
 
     Attributes:
         size: Openings to ask for, 1 to MAX_BATCH.
+        ahead: Two batches fit into a turn, so the next may be asked for while one runs: its way
+            from Redis then costs no time.
         slow: The application blocks the loop: what must not wait for it should leave before it.
     """
 
