@@ -255,7 +255,7 @@ class HttpConnection(asyncio.Protocol):
         waits = not exchange.body_ended and exchange.congested
         if waits or self._reader.buffered > _READ_AHEAD:
             self._pause_reading()
-            if waits:
+            if waits and self.node.outlet.room <= 0:
                 self.node.outlet.when_room(self._on_room)
         else:
             self._resume_reading()

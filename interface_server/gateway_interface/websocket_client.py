@@ -171,6 +171,10 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
         """Whether the socket should not be read: no credit, or no room on the way to Redis."""
         return bool(self._held) or self._services.node.outlet.room <= 0
 
+    def claim_room(self, cost: int) -> bool:
+        """Many clients may get credit in one turn; what they hold leaves in several."""
+        return self._services.node.outlet.claim(cost, self.release_held)
+
     def _hold(self, data: bytes) -> None:
         """Keep what comes before the answer; the protocol must not see it yet."""
         self.raw_held += data
@@ -394,7 +398,9 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
 
     def _set_deadline(self) -> None:
         """Ping a client that is silent for long."""
-        if self._phase is _OPEN and not self._write_paused:
+        if self._phase is _DENYING and not self._write_paused:
+            self.deadline = FOREVER
+        elif self._phase is _OPEN and not self._write_paused:
             interval_s = self._services.config.websocket.ping_interval_s
             self.deadline = self._heard + interval_s if interval_s else FOREVER
 
@@ -460,7 +466,11 @@ class WebSocketClient(OpeningSession, asyncio.Protocol):
     def _read_on(self) -> None:
         """Take in what is held and read the socket again, unless there is a reason to wait."""
         ws = self._ws
-        if not self._read_paused or ws is None or self.congested or self._write_paused:
+        if not self._read_paused or ws is None or self._held or self._write_paused:
+            return
+        outlet = self._services.node.outlet
+        if outlet.room <= 0:
+            outlet.when_room(self._read_on)
             return
         held, self.raw_held = self.raw_held, b""
         self._resume_reading()

@@ -90,7 +90,7 @@ class Node:
         self.on_unknown: Callable[[str, tuple[Any, ...]], bytes | None] = _no_answer
         self.on_dead: Callable[[str], None] = _nothing
         self.on_lost: Callable[[], None] = _nothing
-        self.outlet: Final = Outlet()
+        self.outlet: Final = Outlet(self._flush_soon)
         self._generations = Generations()
         self._links: dict[str, Link] = {}
         self._dirty: list[Session] = []
@@ -113,14 +113,19 @@ class Node:
             session.dirty = True
             self._dirty.append(session)
             if not self._flush_due:
-                self._flush_due = True
-                asyncio.get_running_loop().call_soon(self.flush)
+                self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what the marked sessions have to say, one entry per peer, now."""
         self._flush_due = False
         dirty = self._dirty
         if not dirty:
+            self._on_room()
             return
         self._dirty = []
         by_peer: dict[str, list[bytes]] = {}

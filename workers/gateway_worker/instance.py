@@ -79,10 +79,10 @@ class Instance(WorkerSession):
             outcome = "drain" if task is not None and task.cancelling() else "error"
             if outcome == "error":
                 _log.exception("application failed %s", self._describe())
-        except BaseException:
+        except BaseException as error:
             # SystemExit too: one connection must not end the process.
             outcome = "error"
-            _log.exception("application failed %s", self._describe())
+            self._log_failure(error)
         else:
             outcome = "returned"
         self._settle(outcome)
@@ -97,6 +97,18 @@ class Instance(WorkerSession):
             # Tasks that the application left behind hear that nobody is there any more.
             self.on_lost("the application has ended")
 
+    def _log_failure(self, error: BaseException) -> None:
+        """Log what the application raised; how frameworks end at a disconnect is no failure."""
+        if (self._disconnect is not None or self.finished) and _is_disconnect(error):
+            _log.info(
+                "application ended with %s after the client had left %s",
+                type(error).__name__,
+                self._describe(),
+                exc_info=_log.isEnabledFor(logging.DEBUG),
+            )
+        else:
+            _log.exception("application failed %s", self._describe())
+
     def _describe(self) -> str:
         return f"{self.scope.get('type')} {self.scope.get('path', '')!r}"
 
@@ -109,6 +121,11 @@ class Instance(WorkerSession):
     def owes_answer(self) -> bool:
         """Whether returning now is a fault of the application."""
         raise NotImplementedError
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody takes any more what the application sends."""
+        return self._disconnect is not None
 
     async def receive(self) -> Message:
         """ASGI `receive`."""
@@ -150,9 +167,11 @@ class Instance(WorkerSession):
             ClientDisconnected: The client left meanwhile.
         """
         outlet = self._host.outlet
-        while not self.may_send(cost) or outlet.room <= 0:
-            if self._disconnect is not None:
+        while True:
+            if self.left:
                 raise ClientDisconnected("the client has left")
+            if outlet.room > 0 and self.may_send(cost):
+                break
             if outlet.room <= 0:
                 outlet.when_room(self._notify)
             await self._wait()
@@ -276,6 +295,13 @@ class WebSocketInstance(Instance):
         """Returning closes an open connection with 1000; before `accept` it is a fault."""
         return self._rules.state is not WebSocketState.OPEN
 
+    @property
+    def left(self) -> bool:
+        """Also while the application has not asked for the event that says so."""
+        if self._disconnect is not None:
+            return True
+        return bool(self.inbox) and self.inbox[-1][1]["type"] == "websocket.disconnect"
+
     async def receive(self) -> Message:
         """Return `websocket.connect`, messages, then `websocket.disconnect` again and again."""
         self.confirm()
@@ -351,6 +377,13 @@ class WebSocketInstance(Instance):
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
         self._rules.receive_disconnect()
         self._notify()
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    """Tell by the name, such as WebSocketDisconnect, since each framework has its own class."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_disconnect, error.exceptions))
+    return "Disconnect" in type(error).__name__
 
 
 INSTANCES: Final[dict[str, type[Instance]]] = {

@@ -75,13 +75,12 @@ class Puller:
             self._maybe_pull()
             return
         assert self._loop is not None, "entries come after start"
-        self._busy = not self.batch.ahead
+        self._busy = True
         try:
             self._on_openings(self, entries)
         finally:  # else a fault in one batch would be the last of this worker's pulls
             # Runs behind the first steps of the new instances, which were scheduled before it.
             self._loop.call_soon(self._after_batch, self._loop.time(), len(entries))
-            self._maybe_pull()
 
     def _after_batch(self, started: float, count: int) -> None:
         assert self._loop is not None, "entries come after start"

@@ -73,7 +73,7 @@ class Worker:
             )
         }
         self._node.on_lost = self._changed.set
-        self.outlet: Final = self._node.outlet
+        self.outlet = self._node.outlet
         self.application: ASGI3App = _nothing_loaded
         self.served = 0
         self.dropped = 0
@@ -96,6 +96,7 @@ class Worker:
 
         Raises:
             ConfigError: A wrong application path, or a server that cannot serve a channel layer.
+            LoadError: The application's own code raised while it was imported.
         """
         self._loop = asyncio.get_running_loop()
         self.application = load_app(self._config)

@@ -195,7 +195,13 @@ class RedisLayer(ChannelLayer):
 
     def _renewed_in_thread(self, renewal: Renewal) -> None:
         assert self._loop is not None, "the lease runs after start"
-        self._loop.call_soon_threadsafe(self._on_renewed, renewal)
+        if not renewal.fenced:
+            # Here and not in the loop: an application that blocks it does not lapse the lease.
+            self._fence_at_s = renewal.sent_at_s + self._fence_s
+        try:
+            self._loop.call_soon_threadsafe(self._on_renewed, renewal)
+        except RuntimeError:  # it was closed, and this layer was not
+            self._lease.give_up()
 
     def _on_renewed(self, renewal: Renewal) -> None:
         if self._closing:

@@ -120,12 +120,13 @@ class Lease:
                 self._refusal = ""
             except _UNREACHABLE as error:
                 self._report(error)
-            except RuntimeError:
-                # The event loop was closed while this thread called into it.
-                return
             except Exception:
                 # Without this thread the process would be held for dead.
                 _log.exception("renewing the lease failed, trying on")
+
+    def give_up(self) -> None:
+        """End the thread from within: there is no event loop any more to renew for."""
+        self._stop.set()
 
     def _watch_loop(self, waited_s: float) -> None:
         """End this process if its event loop hangs."""

@@ -324,13 +324,20 @@ class Pipe:
         if self._troubles.begin(self._name, trouble):
             _log.log(
                 logging.ERROR if refused else logging.WARNING,
-                "redis %s pipe=%s url=%s reason=%r",
+                "redis %s pipe=%s url=%s reason=%r%s",
                 "refused the connection" if refused else "unreachable",
                 self._name,
                 self._address.url_for_logs,
                 self._reason,
+                "" if refused else self._advice(),
             )
         return refused
+
+    def _advice(self) -> str:
+        """Say what to do about a server that is not there, or that nothing needs to be done."""
+        if self._was_connected:
+            return "; waiting for it"
+        return "; start Redis or Valkey, or name it with --redis; waiting for it"
 
     def _on_error_reply(self, error: RedisReplyError) -> None:
         self.stats.errors += 1

@@ -126,6 +126,10 @@ class InterfaceSession(ABC):
     def mark(self) -> None:
         """Have the node call `take_frames` at the end of this turn."""
 
+    def claim_room(self, _cost: int) -> bool:
+        """Take room on the way to Redis for a held event; False: call `release_held` later."""
+        return True
+
     # Inputs from the client's side.
 
     @property
@@ -217,8 +221,7 @@ class InterfaceSession(ABC):
         self.worker = worker
         self.state = _BOUND
         self._window = window
-        if self._held:
-            self._release_held()
+        self.release_held()
         self._take_in(events, confirmed)
         if self.state is _BOUND:
             self.on_claimed()
@@ -248,9 +251,12 @@ class InterfaceSession(ABC):
         self._unconfirmed.append((self._seq, cost))
         self.mark()
 
-    def _release_held(self) -> None:
+    def release_held(self) -> None:
+        """Send what waited for credit, as far as credit and the way to Redis allow now."""
         held = self._held
-        while held and self._fits(held[0][1]):
+        while held and self.state is _BOUND and self._fits(held[0][1]):
+            if not self.claim_room(held[0][1]):
+                return
             self._take_on(*held.popleft())
 
     def _confirm(self, seq: int) -> None:
@@ -259,8 +265,7 @@ class InterfaceSession(ABC):
         unconfirmed = self._unconfirmed
         while unconfirmed and unconfirmed[0][0] <= seq:
             self._outstanding -= unconfirmed.popleft()[1]
-        if self._held:
-            self._release_held()
+        self.release_held()
         self.on_confirmed(seq)
 
     # Output.
