@@ -12,6 +12,7 @@ venv: $(STAMP)
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "channel-gateway needs Python 3.11 or newer on the PATH"; exit 1; }
+	@echo "setting up $(VENV), once: a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,bench]' --group test --group check

@@ -17,6 +17,7 @@ def run(settings: Settings) -> list[Row]:
     """Measure all of them; the servers stay up, and one at a time is under load."""
     with under_test(settings, "hello") as ours, uvicorn("hello") as theirs:
         rows = _at_64(settings, ours, theirs)
+        rows += _at_64_distinct(settings, ours, theirs)
         rows += _at_1(settings, ours, theirs)
         rows += _at_256(settings, ours, theirs)
     return rows + _with_h11(settings)
@@ -40,6 +41,21 @@ def _at_64(settings: Settings, ours: Subject, theirs: Subject) -> list[Row]:
             )
         )
     return rows
+
+
+def _at_64_distinct(settings: Settings, ours: Subject, theirs: Subject) -> list[Row]:
+    """Show what it costs to read each head anew: a repeated one is judged once a connection."""
+    rounds = 1 if settings.quick else 3
+    gateway, uvicorn_ = in_turn(
+        rounds,
+        lambda: wrk(ours, connections=64, seconds=settings.round_s, distinct=True),
+        lambda: wrk(theirs, connections=64, seconds=settings.round_s, distinct=True),
+    )
+    name = "http hello, 64 connections, every request different"
+    return [
+        _compare(f"{name}: requests/s", gateway, uvicorn_, _THROUGHPUT, "/s", None),
+        _cpu(f"{name}: CPU a request", gateway, uvicorn_, None),
+    ]
 
 
 def _at_1(settings: Settings, ours: Subject, theirs: Subject) -> list[Row]:

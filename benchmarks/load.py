@@ -45,6 +45,15 @@ class HttpRound:
         return self.requests / self.duration_s
 
 
+_DISTINCT = """
+local number = 0
+function request()
+  number = number + 1
+  return wrk.format(nil, "/?number=" .. number)
+end
+"""
+
+
 def wrk_path() -> str:
     """Return where wrk is.
 
@@ -57,10 +66,11 @@ def wrk_path() -> str:
     return path
 
 
-def wrk(subject: Subject, *, connections: int, seconds: float) -> HttpRound:
+def wrk(subject: Subject, *, connections: int, seconds: float, distinct: bool = False) -> HttpRound:
     """Load a server with GET / over keep-alive connections, each with one request under way.
 
-    wrk counts whole seconds; `seconds` is rounded up.
+    wrk counts whole seconds; `seconds` is rounded up. With `distinct` each request has a query of
+    its own, so that nothing of one is of use for the next.
 
     Raises:
         BenchmarkError: A request failed: figures of a server that fails say nothing.
@@ -69,7 +79,7 @@ def wrk(subject: Subject, *, connections: int, seconds: float) -> HttpRound:
     cpu, commands = subject.cpu_s(), subject.redis_commands()
     with TemporaryDirectory(prefix="gateway-bench-") as scratch:
         script = Path(scratch, "report.lua")
-        script.write_text(_WRK_SCRIPT)
+        script.write_text(_WRK_SCRIPT + (_DISTINCT if distinct else ""))
         argv = [wrk_path(), "--threads", "1", "--connections", str(connections)]
         argv += ["--duration", f"{whole_s}s", "--timeout", "10s", "--script", str(script)]
         argv.append(f"http://127.0.0.1:{subject.port}/")

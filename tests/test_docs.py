@@ -108,6 +108,21 @@ def test_every_option_is_documented_as_it_is(name: str) -> None:
     assert options == actual(name)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_does_not_repeat_the_unit(name: str) -> None:
+    options = [param for param in COMMANDS[name].params if isinstance(param, click.Option)]
+    measured = [option for option in options if option.metavar in ("SECONDS", "BYTES")]
+    assert measured
+    assert not [o.name for o in measured if f"in {o.metavar}".lower() in str(o.help)]
+
+
+def test_bind_is_explained_in_the_same_words_by_every_command() -> None:
+    options = [param for command in COMMANDS.values() for param in command.params]
+    helps = [o.help for o in options if isinstance(o, click.Option) and o.name == "bind"]
+    assert len(helps) == 2
+    assert len(set(helps)) == 1
+
+
 @pytest.mark.parametrize("name", ["gateway-worker", "gateway-dev"])
 def test_argument_is_documented_with_its_variable(name: str) -> None:
     (argument,) = (p for p in COMMANDS[name].params if isinstance(p, click.Argument))
@@ -191,8 +206,8 @@ def test_fields_of_the_link_header_are_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     keys = Keys("gw")
-    names = [keys.alive, keys.dead, keys.incarnation, keys.sweep, keys.queue("NAME")]
-    names += [keys.inbox("PID"), keys.pushes("PID"), keys.lease("PID")]
+    names = [keys.alive, keys.dead, keys.incarnation, keys.renewed, keys.sweep]
+    names += [keys.queue("NAME"), keys.inbox("PID"), keys.pushes("PID"), keys.lease("PID")]
     names += [keys.group("GROUP"), keys.replies("ID")]
     listed = {row[0].strip("`") for row in rows_of(section_of(PROTOCOL, "## 1 Keys"))}
     assert {name.decode().removeprefix("gw:") for name in names} == listed
@@ -272,6 +287,6 @@ def test_options_that_are_mentioned_exist(document: Path) -> None:
     known |= {
         name for command in COMMANDS.values() for p in command.params for name in p.secondary_opts
     }
-    foreign = {"--build", "--scale", "--help"}
+    foreign = {"--build", "--scale", "--help", "--host", "--port"}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text()))
     assert mentioned <= known | foreign

@@ -84,3 +84,10 @@ def test_version_is_in_the_changelog() -> None:
 
 def test_license_is_the_one_that_the_package_names() -> None:
     assert (ROOT / "LICENSE").read_text().startswith(f"{PROJECT['license']} License\n")
+
+
+def test_setting_up_is_announced_once() -> None:
+    command = ["make", "--dry-run", "--always-make", "run"]
+    planned = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert len(re.findall(r"setting up \S+, once", planned)) == 1
+    assert planned.index("setting up") < planned.index("pip install")

@@ -1,5 +1,8 @@
 """The command `gateway-interface`: hold the sockets of HTTP and WebSocket clients."""
 
+import gateway_layer.process.interrupts  # noqa: F401 (before what takes long to import)
+
+# isort: split
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +14,7 @@ from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
 from gateway_layer.process.options import (
     GatewayCommand,
+    bind_help,
     control_option,
     count_of,
     field_option,
@@ -50,6 +54,7 @@ def run(config: InterfaceConfig, control_fd: int | None = None) -> int:
 
     Raises:
         BindError: An address is taken or not allowed.
+        ConfigError: An address, or the URL of Redis, is none.
     """
     # Here, so that --help and mistakes answer at once.
     from gateway_interface.listeners import Listeners, open_listeners
@@ -57,6 +62,7 @@ def run(config: InterfaceConfig, control_fd: int | None = None) -> int:
     from gateway_layer.names import new_pid
     from gateway_layer.process.child import ChildContext, run_server
     from gateway_layer.process.supervisor import Supervisor
+    from gateway_layer.redis.address import parse_address
     from gateway_layer.redis.liveness import announce_death
 
     def serve(listeners: Listeners, context: ChildContext) -> int:
@@ -75,6 +81,7 @@ def run(config: InterfaceConfig, control_fd: int | None = None) -> int:
         )
         return run_server(make_server, context)
 
+    parse_address(config.layer.redis)  # a wrong one is said once, before anything is bound
     listeners = open_listeners(config.bind, config.admin_bind, config.processes, config.push_bind)
     ready_text = f"{' '.join(listeners.urls)} ({count_of(config.processes, 'process')})"
     if listeners.push_url:
@@ -143,12 +150,7 @@ main = GatewayCommand(
     """,
     callback=_main,
     params=[
-        _interface(
-            "bind",
-            "host:port, [v6]:port or unix:/path, port 0: any free one; may be repeated",
-            _LISTEN,
-            metavar="ADDRESS",
-        ),
+        _interface("bind", bind_help(), _LISTEN, metavar="ADDRESS"),
         _interface(
             "admin_bind",
             "Where to serve /healthz and /readyz; nowhere if not given",
@@ -165,7 +167,7 @@ main = GatewayCommand(
         _interface("access_log", "Write a line for each request to stdout", _LISTEN),
         _interface(
             "graceful_timeout_s",
-            "How long SIGTERM waits for what is under way, in seconds",
+            "How long SIGTERM waits for what is under way",
             _LISTEN,
         ),
         _interface(
@@ -198,27 +200,27 @@ main = GatewayCommand(
         ),
         _interface(
             "queue_deadline_s",
-            "How long a request may wait for a worker, in seconds; then 504",
+            "How long a request may wait for a worker; then 504",
             _QUEUES,
         ),
-        _limit("max_head_bytes", "Request line and headers together, in bytes; then 431"),
+        _limit("max_head_bytes", "Request line and headers together; then 431"),
         _limit("max_headers", "Header lines of a request; then 431"),
-        _limit("header_timeout_s", "Until the head of a request is complete, in seconds; then 408"),
-        _limit("keep_alive_timeout_s", "Idle time between two requests, in seconds"),
-        _limit("body_timeout_s", "Until the next byte of an awaited body, in seconds; then 408"),
-        _limit("send_timeout_s", "How long a client may read nothing, in seconds; then it is cut"),
+        _limit("header_timeout_s", "Until the head of a request is complete; then 408"),
+        _limit("keep_alive_timeout_s", "Idle time between two requests"),
+        _limit("body_timeout_s", "Until the next byte of an awaited body; then 408"),
+        _limit("send_timeout_s", "How long a client may read nothing; then it is cut"),
         _limit(
             "response_timeout_s",
-            "From a worker's claim to its response, in seconds; then 504; 0: for ever",
+            "From a worker's claim to its response; then 504; 0: for ever",
         ),
         _limit(
             "max_send_buffer_bytes",
-            "What may wait for a client that takes less than is pushed to it, in bytes; then 1013",
+            "What may wait for a client that takes less than is pushed to it; then 1013",
         ),
-        _limit("window_bytes", "What may be under way in each direction, in bytes"),
-        _websocket("max_size", "Largest message, in bytes; then close 1009", metavar="BYTES"),
-        _websocket("ping_interval_s", "Silence after which to ping, in seconds; 0: never"),
-        _websocket("ping_timeout_s", "How long a pong may take, in seconds; 0: for ever"),
+        _limit("window_bytes", "What may be under way in each direction"),
+        _websocket("max_size", "Largest message; then close 1009", metavar="BYTES"),
+        _websocket("ping_interval_s", "Silence after which to ping; 0: never"),
+        _websocket("ping_timeout_s", "How long a pong may take; 0: for ever"),
         _websocket("deflate", "Offer permessage-deflate"),
         control_option(),
     ],

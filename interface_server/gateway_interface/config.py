@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from gateway_interface.listeners import parse_address
 from gateway_interface.push_api.auth import is_loopback
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
+from gateway_layer.process.addresses import parse_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,16 @@ class Limits:
 
     window_bytes: int = 262_144
     """Credit of one connection in each direction: payload + 256 bytes an event."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for option, value in (
+            ("--max-head", self.max_head_bytes),
+            ("--max-headers", self.max_headers),
+            ("--window", self.window_bytes),
+        ):
+            if value < 1:
+                raise ConfigError(f"{option} {value}: at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,9 +255,17 @@ class HttpConnection(asyncio.Protocol):
         waits = not exchange.body_ended and exchange.congested
         if waits or self._reader.buffered > _READ_AHEAD:
             self._pause_reading()
+            if waits and self.node.outlet.room <= 0:
+                self.node.outlet.when_room(self._on_room)
         else:
             self._resume_reading()
         self._set_deadline(exchange)
+
+    def _on_room(self) -> None:
+        """The way to Redis is free again."""
+        exchange = self._exchange
+        if exchange is not None and not exchange.body_ended:
+            self._read_body(exchange)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer a malformed request, and close."""

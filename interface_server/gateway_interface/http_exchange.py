@@ -80,9 +80,19 @@ class HttpExchange(OpeningSession):
 
     # To the application.
 
+    @property
+    def congested(self) -> bool:
+        """Whether the body should not be read: no credit, or no room on the way to Redis."""
+        return bool(self._held) or self._requester.node.outlet.room <= 0
+
+    def claim_room(self, cost: int) -> bool:
+        """Many requests may get credit in one turn; what they hold leaves in several."""
+        return self._requester.node.outlet.claim(cost, self.release_held)
+
     def emit_body(self, piece: bytes) -> None:
         """Pass a piece of the body on."""
         event: Message = {"type": "http.request", "body": piece, "more_body": True}
+        self._requester.node.outlet.room -= len(piece)
         self.emit([event], EVENT_OVERHEAD + len(piece))
 
     def emit_body_end(self) -> None:

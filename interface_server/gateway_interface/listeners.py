@@ -1,35 +1,21 @@
 """Bind the listening sockets in the supervising parent, so that a child's death closes none."""
 
-import errno
 import os
 import socket
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from gateway_layer.errors import ConfigError, GatewayError
+from gateway_layer.process.addresses import (
+    Address,
+    bind_tcp,
+    explained,
+    parse_address,
+    remove_stale,
+    resolve,
+)
 
 BACKLOG = 2048
 """Connections that wait to be accepted; the kernel's somaxconn (4096 on Linux) is the limit."""
-
-_PROBE_TIMEOUT_S = 1.0
-
-
-class BindError(GatewayError):
-    """An address that cannot be listened on, such as a port that is taken; exit status 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen: a path of a Unix socket, or a host and a port."""
-
-    text: str
-    """As it was given, for messages."""
-
-    path: str = ""
-    host: str = ""
-    port: int = 0
 
 
 @dataclass(slots=True)
@@ -123,59 +109,22 @@ def open_listeners(
     return listeners
 
 
-def parse_address(text: str, option: str = "--bind") -> Address:
-    """Read `host:port`, `[v6]:port` or `unix:/path`.
-
-    Args:
-        text: The address.
-        option: Named in errors.
-
-    Raises:
-        ConfigError: It is none of them.
-    """
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:").removeprefix("//")
-        if not path:
-            raise ConfigError(f"{option} {text}: a path must follow unix:")
-        return Address(text, path=path)
-    host, _, port = text.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not bare or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ConfigError(f"{option} {text}: as in 127.0.0.1:8000, [::1]:8000 or unix:/run/gw.sock")
-    if ":" in bare and bare == host:
-        raise ConfigError(f"{option} {text}: an IPv6 address stands in brackets, as in [::1]:8000")
-    return Address(text, host=bare, port=int(port))
-
-
 def _open(listeners: Listeners, address: Address, processes: int) -> list[socket.socket]:
-    try:
+    with explained(address):
         if address.path:
             sockets = [_open_unix(address)]
             listeners.add_file(address.path)
             return sockets
         return _open_tcp(address, processes)
-    except socket.gaierror as error:
-        raise BindError(f"{address.text} is not an address of this machine") from error
-    except OSError as error:
-        raise BindError(_why_not(address, error)) from error
-
-
-def _why_not(address: Address, error: OSError) -> str:
-    """Say in one line why an address cannot be bound."""
-    if error.errno == errno.EADDRINUSE:
-        return f"{address.text} is already in use"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{address.text} is not an address of this machine"
-    return f"{address.text}: {(error.strerror or str(error)).lower()}"
 
 
 def _open_tcp(address: Address, processes: int) -> list[socket.socket]:
-    family, where = _resolve(address)
+    family, where = resolve(address)
     if processes == 1:
         return [_listen_tcp(family, where, shared=False)]
     # SO_REUSEPORT would quietly share a port with another server of the same user; a socket
     # without it is refused, and learns the port where the system chooses.
-    with _bind_tcp(family, where, shared=False) as probe:
+    with bind_tcp(family, where, shared=False) as probe:
         where = (where[0], probe.getsockname()[1])
     sockets: list[socket.socket] = []
     try:
@@ -188,36 +137,10 @@ def _open_tcp(address: Address, processes: int) -> list[socket.socket]:
     return sockets
 
 
-def _resolve(address: Address) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    """Return the first address of a name, IPv4 before IPv6, since one name is one socket here."""
-    found = socket.getaddrinfo(
-        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    family, _, _, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return family, (str(where[0]), address.port)
-
-
-def _bind_tcp(
-    family: socket.AddressFamily, where: tuple[str, int], *, shared: bool
-) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # 0.0.0.0 may be beside it
-        sock.bind(where)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
 def _listen_tcp(
     family: socket.AddressFamily, where: tuple[str, int], *, shared: bool
 ) -> socket.socket:
-    sock = _bind_tcp(family, where, shared=shared)
+    sock = bind_tcp(family, where, shared=shared)
     try:
         sock.listen(BACKLOG)
         sock.setblocking(False)
@@ -229,7 +152,7 @@ def _listen_tcp(
 
 def _open_unix(address: Address) -> socket.socket:
     """Listen on a path; a socket that a dead process left there is replaced."""
-    _remove_stale(address)
+    remove_stale(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(address.path)
@@ -239,30 +162,6 @@ def _open_unix(address: Address) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _remove_stale(address: Address) -> None:
-    """Remove what is at the path if it is a socket on which nobody answers.
-
-    Raises:
-        BindError: Somebody answers, or it is no socket.
-    """
-    try:
-        mode = os.stat(address.path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise BindError(f"{address.text} exists and is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_TIMEOUT_S)
-        try:
-            probe.connect(address.path)
-        except ConnectionRefusedError:
-            Path(address.path).unlink(missing_ok=True)
-            return
-        except TimeoutError:
-            pass  # its backlog is full: somebody is there
-    raise BindError(f"{address.text} is already in use")
 
 
 def _remove_file(path: str, inode: int) -> None:

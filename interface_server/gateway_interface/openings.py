@@ -5,12 +5,9 @@ from typing import Final, NamedTuple
 
 from gateway_interface.config import InterfaceConfig
 from gateway_layer.base import ChannelLayer
-from gateway_layer.codec import array_header, pack
 from gateway_layer.errors import LayerUnavailable
 from gateway_layer.session import InterfaceSession, State
-from gateway_layer.wire import OPEN, Open, write_entry
-
-_OPEN_ARRAY: Final = array_header(len(Open._fields))
+from gateway_layer.wire import OPEN, write_opening
 
 _AFTER_DEATH_S: Final = 0.2
 """A worker died: so long after it, what nobody has claimed is looked for in its queue."""
@@ -101,12 +98,10 @@ class Openings:
 
     def _push(self, session: OpeningSession, opening: Opening) -> None:
         queue, kind, raw_scope, body, more, deadline_ms = opening
-        incarnation = self._layer.incarnation
-        # The fields of wire.Open around the scope, which is packed already.
-        before = pack((session.connection, OPEN, session.next_epoch(), kind))
-        after = pack((0, None, body, more, deadline_ms, incarnation, session.window))
-        frame = b"".join((_OPEN_ARRAY, before[1:], raw_scope, after[1:]))
-        entry = session.entry = write_entry(self._layer.head, None, [frame])
+        layer = self._layer
+        before = (session.connection, OPEN, session.next_epoch(), kind)
+        after = (0, None, body, more, deadline_ms, layer.incarnation, session.window)
+        entry = session.entry = write_opening(layer.head, before, raw_scope, after)
 
         def on_pushed(place: int | Exception) -> None:
             if isinstance(place, int):
@@ -116,7 +111,7 @@ class Openings:
                 session.on_unavailable()
 
         try:
-            self._layer.push(queue, entry, on_pushed)
+            layer.push(queue, entry, on_pushed)
         except LayerUnavailable:
             session.on_unavailable()
 

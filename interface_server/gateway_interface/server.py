@@ -97,13 +97,14 @@ class InterfaceServer:
                 self._push_socket = own.push[0] if own.push else None
             if self._admin_socket is not None:
                 servers.append(await self._listen(self._admin_socket, self._admin_protocol))
-            if not await self._layer.start_unless(self._draining):
-                return
+            # Listening begins before Redis is reached: until then requests are answered 503.
             public = [
                 await self._listen(sock, lambda: HttpConnection(services)) for sock in self._sockets
             ]
             public += await self._listen_for_pushes(services)
             servers += public
+            if not await self._layer.start_unless(self._draining):
+                return
             if on_ready is not None:
                 on_ready()
             await self._draining.wait()

@@ -181,6 +181,15 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
 
     # From the client.
 
+    @property
+    def congested(self) -> bool:
+        """Whether the socket should not be read: no credit, or no room on the way to Redis."""
+        return bool(self._held) or self._services.node.outlet.room <= 0
+
+    def claim_room(self, cost: int) -> bool:
+        """Many clients may get credit in one turn; what they hold leaves in several."""
+        return self._services.node.outlet.claim(cost, self.release_held)
+
     def _hold(self, data: bytes) -> None:
         """Keep what comes before the answer; the protocol must not see it yet."""
         self.raw_held += data
@@ -204,7 +213,9 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
         for message in ws.messages():
             key = "text" if message.__class__ is str else "bytes"
             event: Message = {"type": "websocket.receive", key: message}
-            self.emit(split_event(event, key), event_cost(event))
+            cost = event_cost(event)
+            self._services.node.outlet.room -= cost
+            self.emit(split_event(event, key), cost)
         out = ws.pending_output()
         if out:
             self._transport.write(out)
@@ -214,6 +225,8 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
         elif self.congested or (out and self._write_paused):
             # Whoever takes no pongs gets no more of them.
             self._pause_reading()
+            if self._services.node.outlet.room <= 0:
+                self._services.node.outlet.when_room(self._read_on)
 
     def _tell_end(self, ws: WebSocketConnection) -> None:
         code, reason = (ws.closed.code, ws.closed.reason) if ws.closed else (1006, "")
@@ -314,6 +327,7 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
         self._log(status)
         self._handshake = None
         self._phase = _DENYING
+        self.deadline = FOREVER  # as a response: the application may take its time
         self.raw_held = b""
 
     def _deny_body(self, denial: ResponseWriter, body: bytes, more: bool) -> None:
@@ -461,7 +475,9 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
 
     def _set_deadline(self) -> None:
         """Ping a client that is silent for long."""
-        if self._phase is _OPEN and not self._write_paused:
+        if self._phase is _DENYING and not self._write_paused:
+            self.deadline = FOREVER
+        elif self._phase is _OPEN and not self._write_paused:
             interval_s = self._services.config.websocket.ping_interval_s
             self.deadline = self._heard + interval_s if interval_s else FOREVER
 
@@ -527,7 +543,11 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
     def _read_on(self) -> None:
         """Take in what is held and read the socket again, unless there is a reason to wait."""
         ws = self._ws
-        if not self._read_paused or ws is None or self.congested or self._write_paused:
+        if not self._read_paused or ws is None or self._held or self._write_paused:
+            return
+        outlet = self._services.node.outlet
+        if outlet.room <= 0:
+            outlet.when_room(self._read_on)
             return
         held, self.raw_held = self.raw_held, b""
         self._resume_reading()

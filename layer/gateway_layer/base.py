@@ -37,10 +37,11 @@ class ChannelLayer(ABC):
         kind: `interface`, `worker`, or what else the process is.
         incarnation: Which life of Redis this process last saw; changes when Redis lost its memory.
         on_inbox: Called with entries of this process's inbox, in order, at least one.
-        on_pushes: Called with entries that other services wrote for this process's connections.
+        on_pushes: The same for entries of services that are no process of the gateway.
         on_peer_dead: Called once with the pid of each process that was found dead.
         on_refused: Called with the pid of a process whose inbox did not take an entry of ours.
         on_lost: Called when entries may have been lost in either direction.
+        on_room: Called when `congested` has become False.
         on_available: Called when the layer can be used again, after `on_lost`.
     """
 
@@ -54,6 +55,7 @@ class ChannelLayer(ABC):
         self.on_pushes: OnEntries = _ignore
         self.on_peer_dead: Callable[[str], None] = _ignore
         self.on_refused: Callable[[str], None] = _ignore
+        self.on_room: Callable[[], None] = _ignore
         self.on_lost: Callable[[], None] = _ignore
         self.on_available: Callable[[], None] = _ignore
 
@@ -142,6 +144,11 @@ class ChannelLayer(ABC):
     def found_dead(self, pid: str) -> None:
         """Take a supervisor's word that a process has ended; `on_peer_dead` follows, once."""
         self.on_peer_dead(pid)
+
+    @property
+    def congested(self) -> bool:
+        """Whether more than a MiB waits to be taken by Redis: produce no more; see `on_room`."""
+        return False
 
     @abstractmethod
     def register_group(self, group: str, on_registered: Callable[[bool], None]) -> None:

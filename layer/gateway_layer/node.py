@@ -14,6 +14,7 @@ from gateway_layer.base import ChannelLayer
 from gateway_layer.codec import Message
 from gateway_layer.errors import LayerUnavailable, ProtocolError
 from gateway_layer.link import Generations, Link, Verdict
+from gateway_layer.outlet import Outlet
 from gateway_layer.wire import (
     DEAD,
     MESSAGE,
@@ -71,6 +72,7 @@ class Node:
 
     Attributes:
         sessions: By connection id. Whoever adds one removes it.
+        outlet: Where those who produce output look for room.
         channels: By local name, who gets the messages sent to `process!local`.
         dropped: Frames and entries that were not understood, so far.
         on_unknown: Called with (sender, frame) for a connection that has no session here; may
@@ -90,6 +92,7 @@ class Node:
         self.on_dead: Callable[[str], None] = _nothing
         self.on_lost: Callable[[], None] = _nothing
         self.on_available: Callable[[], None] = _nothing
+        self.outlet: Final = Outlet(self._flush_soon)
         self._generations = Generations()
         self._links: dict[str, Link] = {}
         self._dirty: list[Session] = []
@@ -97,10 +100,12 @@ class Node:
         self._flush_due = False
         self._untold: set[str] = set()
         layer.on_inbox = self._on_inbox
+        layer.on_pushes = self._on_pushes
         layer.on_peer_dead = self._on_peer_dead
         layer.on_refused = self._on_refused
         layer.on_lost = self._on_lost
         layer.on_available = self._greet
+        layer.on_room = self._on_room
 
     # Output.
 
@@ -110,14 +115,19 @@ class Node:
             session.dirty = True
             self._dirty.append(session)
             if not self._flush_due:
-                self._flush_due = True
-                asyncio.get_running_loop().call_soon(self.flush)
+                self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what the marked sessions have to say, one entry per peer, now."""
         self._flush_due = False
         dirty = self._dirty
         if not dirty:
+            self._on_room()
             return
         self._dirty = []
         by_peer: dict[str, list[bytes]] = {}
@@ -138,6 +148,10 @@ class Node:
         for peer, frames in by_peer.items():
             self.send(peer, frames)
         self.layer.flush()
+        self._on_room()
+
+    def _on_room(self) -> None:
+        self.outlet.flushed(congested=self.layer.congested)
 
     def send(self, peer: str, frames: list[bytes]) -> None:
         """Send packed frames to a peer over the link; lost visibly if Redis cannot be reached."""
@@ -190,6 +204,22 @@ class Node:
                 self._handle_words(sender, frames)
             elif self._admit(sender, header):
                 self._handle_frames(sender, frames)
+
+    def _on_pushes(self, entries: Any) -> None:
+        """Take messages of other services, who have no say in links, sessions and deaths."""
+        for raw in entries:
+            try:
+                _version, sender, header, frames = read_entry(raw)
+                mere_messages = header is None and all(frame[1] == MESSAGE for frame in frames)
+            except ProtocolError as error:
+                self.drop(str(error), error.sender)
+            except MALFORMED as error:
+                self.drop(f"a push: {type(error).__name__}: {error}", "push")
+            else:
+                if mere_messages:
+                    self._handle_words(sender, frames)
+                else:
+                    self.drop(f"more than messages pushed by {sender!r}", sender)
 
     def _admit(self, sender: str, header: LinkHeader) -> bool:
         """Show a header to its link and carry out the verdict; True: deliver the batch."""

@@ -79,7 +79,7 @@ class Open(NamedTuple):
     state: Message | None
     """The connection's state as last confirmed."""
     body: bytes
-    """As much of the request body as had arrived, at most 64 KiB."""
+    """As much of the request body as had arrived, less than two chunks."""
     more: bool
     """Whether more of the body follows as events."""
     deadline_ms: int
@@ -201,9 +201,12 @@ def read_entry(raw: bytes) -> Envelope:
 
 
 def _link_header(link: tuple[Any, ...], sender: str) -> LinkHeader:
-    if not all(number.__class__ is int and number >= 0 for number in link):
+    if tuple(map(type, link)) != _LINK_TYPES or min(link) < 0:
         raise ProtocolError(f"malformed link header from {sender!r}", sender)
     return LinkHeader._make(link)
+
+
+_LINK_TYPES: Final = (int,) * len(LinkHeader._fields)
 
 
 def read_open(frame: Any) -> Open:
@@ -214,26 +217,19 @@ def read_open(frame: Any) -> Open:
     """
     if frame.__class__ is not tuple or len(frame) != len(Open._fields) or frame[1] != OPEN:
         raise ProtocolError("not an opening")
-    for name, types, value in zip(Open._fields, _OPEN_TYPES, frame, strict=True):
-        if value.__class__ not in types:
-            raise ProtocolError(f"an opening whose {name} is a {type(value).__name__}")
+    if tuple(map(type, frame)) not in _OPEN_TYPES:
+        # The state alone may have either of two types.
+        expected = _OPENS_WITHOUT_STATE if frame[6] is None else _OPENS_WITH_STATE
+        for name, kind, value in zip(Open._fields, expected, frame, strict=True):
+            if type(value) is not kind:
+                raise ProtocolError(f"an opening whose {name} is a {type(value).__name__}")
     return Open._make(frame)
 
 
-_OPEN_TYPES: Final[tuple[tuple[type, ...], ...]] = (
-    (str,),
-    (int,),
-    (int,),
-    (str,),
-    (dict,),
-    (int,),
-    (dict, type(None)),
-    (bytes,),
-    (bool,),
-    (int,),
-    (str,),
-    (int,),
-)
+_NONE: Final = type(None)
+_OPENS_WITHOUT_STATE: Final = (str, int, int, str, dict, int, _NONE, bytes, bool, int, str, int)
+_OPENS_WITH_STATE: Final = (str, int, int, str, dict, int, dict, bytes, bool, int, str, int)
+_OPEN_TYPES: Final = frozenset((_OPENS_WITHOUT_STATE, _OPENS_WITH_STATE))
 
 
 def envelope_head(sender: str) -> bytes:
@@ -250,6 +246,24 @@ def write_entry(head: bytes, link: LinkHeader | None, frames: list[bytes]) -> by
         frames: Each one packed frame.
     """
     return b"".join((head, pack(link), array_header(len(frames)), *frames))
+
+
+def write_opening(
+    head: bytes, before: tuple[Any, ...], raw_scope: bytes, after: tuple[Any, ...]
+) -> bytes:
+    """Write the entry of one opening around its scope, which is packed once for every epoch.
+
+    Args:
+        head: What `envelope_head` returned for this process.
+        before: The fields of `Open` in front of the scope.
+        raw_scope: The scope, packed.
+        after: The fields behind it.
+    """
+    # Less the heads of the two arrays, an octet each: all fields are one array.
+    return b"".join((head, _ONE_OPENING, pack(before)[1:], raw_scope, pack(after)[1:]))
+
+
+_ONE_OPENING: Final = pack(None) + array_header(1) + array_header(len(Open._fields))
 
 
 def split_frames(frames: list[bytes]) -> list[list[bytes]]:

@@ -263,6 +263,18 @@ async def ws_echo(scope: Scope, receive: Receive, send: Send) -> None:
     await talk(scope, receive, send)
 
 
+@websocket("/late-hash")
+async def ws_late_hash(scope: Scope, receive: Receive, send: Send) -> None:
+    """Take a message, the next when the test opens the gate, and answer with the hash of that."""
+    await accept(receive, send)
+    await receive()
+    note(scope, "took one")
+    await gate(scope)
+    message = (await receive())["bytes"]
+    await send({"type": "websocket.send", "text": hashlib.sha256(message).hexdigest()})
+    await receive()
+
+
 @websocket("/scope")
 async def ws_scope(scope: Scope, receive: Receive, send: Send) -> None:
     await accept(receive, send)
@@ -313,6 +325,25 @@ async def ws_deny(scope: Scope, receive: Receive, send: Send) -> None:
     start = {"type": "websocket.http.response.start", "status": 401}
     await send({**start, "headers": [(b"x-why", b"no ticket")]})
     await send({"type": "websocket.http.response.body", "body": b"no ", "more_body": True})
+    await send({"type": "websocket.http.response.body", "body": b"entry"})
+
+
+@websocket("/deny-slowly")
+async def ws_deny_slowly(scope: Scope, receive: Receive, send: Send) -> None:
+    await deny_in_two(scope, receive, send, b"no")
+
+
+@websocket("/deny-at-length")
+async def ws_deny_at_length(scope: Scope, receive: Receive, send: Send) -> None:
+    await deny_in_two(scope, receive, send, bytes(16_000_000))
+
+
+async def deny_in_two(scope: Scope, receive: Receive, send: Send, first: bytes) -> None:
+    """Begin a denial, and end it when the test opens the gate."""
+    await receive()
+    await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+    await send({"type": "websocket.http.response.body", "body": first, "more_body": True})
+    await gate(scope)
     await send({"type": "websocket.http.response.body", "body": b"entry"})
 
 

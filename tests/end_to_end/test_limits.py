@@ -1,6 +1,7 @@
 """Admission, time-outs and sizes: what is answered when something is too much or too slow."""
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -26,7 +27,8 @@ def strict(gateway: Gateway) -> Gateway:
     """An interface server with short time-outs and small limits, before the same worker."""
     interface = gateway.launcher.interface(
         *("--header-timeout", "0.5", "--body-timeout", "0.5", "--keep-alive-timeout", "0.5"),
-        *("--response-timeout", "1", "--max-head", "2000", "--max-headers", "10"),
+        *("--send-timeout", "3", "--response-timeout", "1"),
+        *("--max-head", "2000", "--max-headers", "10"),
         *("--ws-max-size", "1000", "--ws-ping-interval", "0.3", "--ws-ping-timeout", "0.3"),
         "--no-ws-deflate",
     )
@@ -95,6 +97,34 @@ async def test_application_that_never_accepts_is_504(strict: Gateway) -> None:
         async with connect(f"{strict.ws_url}/slow?never-opened"):
             pass
     assert caught.value.response.status_code == 504
+
+
+def test_denial_that_streams_for_longer_than_the_response_timeout_is_whole(
+    strict: Gateway,
+) -> None:
+    client, head = open_raw(strict, "/deny-slowly?denial")
+    with client:
+        assert "401" in head
+        assert client.chunk() == b"no"
+        begun = time.monotonic()
+        wait_until(lambda: time.monotonic() - begun > 2)  # the time-out is 1 s
+        strict.launcher.open_gate("denial")
+        assert client.chunk() == b"entry"
+        assert client.chunk() == b""
+
+
+def test_denial_that_had_to_wait_for_its_client_may_pause_afterwards(strict: Gateway) -> None:
+    client, _head = open_raw(strict, "/deny-at-length?at-length")
+    with client:
+        begun = time.monotonic()
+        wait_until(lambda: time.monotonic() - begun > 0.5)  # what is unread fills the way
+        taken = 0
+        while taken < 16_000_000:
+            taken += len(client.chunk() or b"")
+        read = time.monotonic()
+        wait_until(lambda: time.monotonic() - read > 4)  # longer than the client might have waited
+        strict.launcher.open_gate("at-length")
+        assert client.chunk() == b"entry"
 
 
 async def test_message_over_the_limit_closes_with_1009(strict: Gateway) -> None:

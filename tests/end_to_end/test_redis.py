@@ -1,12 +1,23 @@
 """Redis that goes away, comes back empty, stands still, or holds what nobody understands."""
 
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
 import redis
-from tests.end_to_end.processes import Gateway, request, send_signal, wait_until
+from tests.end_to_end.processes import (
+    TIMEOUT_S,
+    Answer,
+    Gateway,
+    Launcher,
+    RawClient,
+    request,
+    send_signal,
+    wait_until,
+)
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -67,6 +78,34 @@ def test_without_redis_requests_are_503_until_it_is_back(
     redis_server.start()
     wait_until_served(patient)
     assert (patient.interface.child, patient.worker.child) == before
+
+
+def test_requests_before_redis_is_there_are_503_at_once(
+    launch: Launcher, redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    redis_server.kill()
+    path = tmp_path / "interface.sock"
+    interface = launch.run("gateway-interface", "--bind", f"unix:{path}", *launch.layer)
+
+    def ask() -> Answer:
+        with RawClient(socket.socket(socket.AF_UNIX)) as client:
+            client.sock.settimeout(TIMEOUT_S)
+            client.sock.connect(str(path))
+            client.send(request("/hello", "connection: close"))
+            return client.answer()
+
+    def listening() -> bool:
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(str(path)) == 0
+
+    wait_until(listening, "the socket")
+    answer = ask()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "ready" not in interface.stderr
+    launch.worker(ready=False)
+    redis_server.start()
+    interface.wait_ready()
+    wait_until(lambda: ask().status == 200, "an answer")
 
 
 def test_request_under_way_when_redis_dies_gets_an_answer(
@@ -149,7 +188,7 @@ def test_garbage_in_a_queue_harms_nobody(gateway: Gateway, client: Client, queue
         client.rpush(key(gateway, f"{{q:{queue}}}:v1"), entry)
     wait_until(lambda: client.llen(key(gateway, f"{{q:{queue}}}:v1")) == 0, "the pull")
     wait_until_served(gateway)
-    gateway.worker.wait_for("dropped an opening")
+    gateway.worker.wait_for("dropped from Redis, logged once for its sender: ")
     assert "Traceback" not in gateway.worker.stderr
 
 

@@ -184,6 +184,12 @@ def test_ready_line_names_the_port_of_the_push_api(start: Callable[..., Command]
     assert command.end() == 0
 
 
+@pytest.mark.parametrize("option", ["--window", "--max-head", "--max-headers"])
+def test_limit_that_lets_nothing_through_is_named(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} 0: at least 1"):
+        config_from(parsed(option, "0"))
+
+
 def test_ready_line_names_the_chosen_port_which_answers(start: Callable[..., Command]) -> None:
     command = start("--bind", "127.0.0.1:0", "--queue-deadline", "0.1")
     (url,) = command.wait_until_ready()
@@ -209,8 +215,23 @@ def test_taken_port_is_one_line_and_status_1(start: Callable[..., Command]) -> N
 def test_address_that_is_none_is_one_line_and_status_2(start: Callable[..., Command]) -> None:
     command = start("--bind", "8000")
     assert command.process.wait(20) == 2
-    assert command.stderr.startswith("gateway-interface: --bind 8000: as in ")
+    assert command.stderr.startswith("gateway-interface: --bind 8000: write host:port, as in ")
     assert command.stderr.count("\n") == 1
+
+
+def test_wrong_address_of_a_variable_names_the_variable() -> None:
+    result = CliRunner().invoke(main, [], env={"GATEWAY_BIND": "8000"})
+    assert result.exit_code == 2
+    assert result.stderr.startswith("gateway-interface: GATEWAY_BIND=8000: write host:port")
+
+
+def test_wrong_redis_is_one_line_before_anything_is_bound() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = CliRunner().invoke(main, ["--bind", bind, "--redis", "localhost"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("gateway-interface: --redis: the URL must begin with")
+    assert result.stderr.count("\n") == 1
 
 
 def test_admin_address_is_served_by_the_first_process_and_its_heir(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway_interface.listeners import BindError, Listeners, open_listeners, parse_address
+from gateway_interface.listeners import Listeners, open_listeners
 from gateway_layer.errors import ConfigError
+from gateway_layer.process.addresses import BindError, check_free, parse_address
 
 
 @pytest.fixture
@@ -214,6 +215,32 @@ def test_closing_twice_is_nothing(opened: ExitStack) -> None:
 def test_address_that_is_none_is_a_configuration_error(text: str) -> None:
     with pytest.raises(ConfigError, match="--bind"):
         parse_address(text)
+
+
+def test_address_that_is_none_says_how_it_is_written() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^--bind 8000: write host:port, as in 127\.0\.0\.1:8000"
+    ):
+        parse_address("8000")
+
+
+def test_wrong_admin_address_names_its_own_option() -> None:
+    with pytest.raises(ConfigError, match=r"^--admin-bind 9000: "):
+        open_listeners(["127.0.0.1:0"], "9000", 1)
+
+
+def test_addresses_that_are_free_stay_free(opened: ExitStack, folder: Path) -> None:
+    free = port_of(listen(opened, "127.0.0.1:0").by_process[0][0])
+    opened.close()
+    bind = [f"127.0.0.1:{free}", f"unix:{folder}/gw.sock"]
+    check_free(bind)
+    assert len(listen(opened, *bind).urls) == 2
+
+
+def test_addresses_that_are_taken_are_not_free(opened: ExitStack, folder: Path) -> None:
+    for url in listen(opened, "127.0.0.1:0", f"unix:{folder}/gw.sock").urls:
+        with pytest.raises(BindError, match="is already in use"):
+            check_free([url.removeprefix("http://")])
 
 
 def test_path_may_be_written_as_a_url() -> None:

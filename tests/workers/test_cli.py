@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from gateway_layer.config import LayerConfig
 from gateway_layer.embedded import EmbeddedServer
+from gateway_layer.errors import ConfigError
 from gateway_worker.cli import config_from, main
 from gateway_worker.config import WorkerConfig
 
@@ -157,6 +158,12 @@ def test_every_option_reaches_its_field() -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["--window", "--concurrency", "--websocket-concurrency"])
+def test_limit_that_lets_nothing_through_is_named(option: str) -> None:
+    with pytest.raises(ConfigError, match=f"{option} 0: at least 1"):
+        config_from(parsed("m:app", option, "0"))
+
+
 def test_application_may_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_APP", "m:app")
     assert parsed()["app"] == "m:app"
@@ -181,11 +188,29 @@ def test_wrong_application_is_one_line_and_status_2(start: Callable[..., Command
     assert command.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--reload"]])
+def test_wrong_application_folder_is_blamed_on_its_option(options: list[str]) -> None:
+    result = CliRunner().invoke(main, ["m:app", "--app-dir", "/nonexistent", *options])
+    assert result.exit_code == 2
+    assert result.stderr == "gateway-worker: --app-dir /nonexistent: there is no such folder\n"
+
+
+def test_wrong_redis_is_one_line() -> None:
+    result = CliRunner().invoke(main, ["m:app", "--redis", "localhost"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("gateway-worker: --redis: the URL must begin with")
+    assert result.stderr.count("\n") == 1
+
+
 def test_import_error_keeps_its_traceback(start: Callable[..., Command]) -> None:
     command = start("site_app:app", app="import no_such_package\n")
     assert command.process.wait(20) == 1
-    assert command.stderr.startswith("Traceback")
+    first, second, third, *_ = command.stderr.splitlines()
+    assert first == "gateway-worker: importing site_app:app failed"
+    assert second == "Traceback (most recent call last):"
+    assert third.startswith(f'  File "{command.folder}/site_app.py", line 1')
     assert "No module named 'no_such_package'" in command.stderr
+    assert "could not be announced" not in command.stderr
 
 
 def test_failed_start_up_of_the_application_is_status_3(start: Callable[..., Command]) -> None:
@@ -199,7 +224,7 @@ def test_folder_to_watch_that_is_none_is_one_line_and_status_2(
 ) -> None:
     command = start("site_app:app", "--reload", "--reload-dir", "nowhere")
     assert command.process.wait(20) == 2
-    assert command.stderr == "gateway-worker: --reload-dir nowhere: not a folder\n"
+    assert command.stderr == "gateway-worker: --reload-dir nowhere: there is no such folder\n"
 
 
 def test_changed_application_is_loaded_by_a_new_process(start: Callable[..., Command]) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from gateway_worker.dev import main
 
 APP = """
 import os
@@ -54,14 +57,14 @@ def command_of(os_pid: int) -> str:
 class Dev:
     """One run of gateway-dev in a folder with the application `site_app.py`."""
 
-    def __init__(self, folder: Path, *args: str) -> None:
+    def __init__(self, folder: Path, *args: str, **variables: str) -> None:
         self.folder = folder
         env = {name: text for name, text in os.environ.items() if not name.startswith("GATEWAY_")}
         with (folder / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gateway_worker.dev", *args],
                 cwd=folder,
-                env=env,
+                env=env | variables,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 start_new_session=True,
@@ -104,9 +107,15 @@ class Dev:
 def start(tmp_path: Path) -> Iterator[Callable[..., Dev]]:
     runs: list[Dev] = []
 
-    def start(*args: str, app: str = "site_app:app", bind: str = "127.0.0.1:0") -> Dev:
-        (tmp_path / "site_app.py").write_text(APP)
-        runs.append(Dev(tmp_path, app, "--bind", bind, *args))
+    def start(
+        *args: str,
+        app: str = "site_app:app",
+        bind: str = "127.0.0.1:0",
+        source: str = APP,
+        **variables: str,
+    ) -> Dev:
+        (tmp_path / "site_app.py").write_text(source)
+        runs.append(Dev(tmp_path, app, "--bind", bind, *args, **variables))
         return runs[-1]
 
     yield start
@@ -171,7 +180,58 @@ def test_taken_port_is_one_line_and_status_1(start: Callable[..., Dev]) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         dev = start(bind=address)
         assert dev.end() == 1
-    assert dev.stderr == f"gateway-interface: {address} is already in use\n"
+    assert dev.stderr == f"gateway-dev: {address} is already in use\n"
+
+
+def refused(*args: str, **env: str) -> str:
+    """Return what a run says that ends before anything was started."""
+    # No server can be found on this PATH, but it is not looked for.
+    result = CliRunner().invoke(main, ["m:app", *args], env={"PATH": ""} | env)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_wrong_address_is_told_before_anything_starts() -> None:
+    assert refused("--bind", "8000").startswith("gateway-dev: --bind 8000: write host:port, as in ")
+
+
+def test_wrong_folder_is_told_before_anything_starts() -> None:
+    line = "gateway-dev: --app-dir /nonexistent: there is no such folder\n"
+    assert refused("--app-dir", "/nonexistent") == line
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("GATEWAY_BIND", "8000", "GATEWAY_BIND=8000: write host:port"),
+        ("GATEWAY_APP_DIR", "/nonexistent", "GATEWAY_APP_DIR=/nonexistent: there is no such"),
+        ("GATEWAY_REDIS", "localhost", "GATEWAY_REDIS: the URL must begin with"),
+        ("GATEWAY_WORKERS", "two", "Invalid value for GATEWAY_WORKERS: 'two' is not a whole"),
+        ("GATEWAY_RELOAD", "maybe", "Invalid value for GATEWAY_RELOAD: 'maybe' is neither"),
+        ("GATEWAY_LEASE", "x", "Invalid value for GATEWAY_LEASE: 'x' is not a number"),
+        ("GATEWAY_LEASE", "0.1", "GATEWAY_LEASE=0.1: from 0.5"),
+    ],
+)
+def test_wrong_variable_is_told_once(variable: str, value: str, words: str) -> None:
+    assert refused(**{variable: value}).startswith(f"gateway-dev: {words}")
+
+
+def test_wrong_variable_of_the_interface_server_is_told_once(start: Callable[..., Dev]) -> None:
+    dev = start(GATEWAY_QUEUE_CAPACITY="x")
+    assert dev.end() == 2
+    assert dev.stderr == (
+        "gateway-interface: Invalid value for GATEWAY_QUEUE_CAPACITY: 'x' is not a whole number\n"
+    )
+
+
+def test_error_in_the_application_is_told_with_its_own_lines(start: Callable[..., Dev]) -> None:
+    dev = start(source="def f(:\n")
+    assert dev.end() == 1
+    first, second, *_, last = dev.stderr.splitlines()
+    assert first == "gateway-worker: importing site_app:app failed"
+    assert second == f'  File "{dev.folder}/site_app.py", line 1'
+    assert last.startswith("SyntaxError: ")
 
 
 def test_wrong_application_is_one_line_and_status_2(start: Callable[..., Dev]) -> None:

@@ -4,10 +4,12 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
 from typing import Any, TypeAlias
 
-from gateway_layer.errors import ConfigError
+from gateway_layer.errors import ConfigError, GatewayError
 from gateway_worker.config import WorkerConfig
 
 if sys.version_info >= (3, 12):
@@ -23,6 +25,20 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGI3App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+class LoadError(GatewayError):
+    """The application's own code raised while it was imported, looked up or made; its cause.
+
+    Attributes:
+        details: The traceback of that, from the first line of the application on.
+    """
+
+    def __init__(self, app: str, error: Exception) -> None:
+        """Name the application, and keep what its author needs to see."""
+        super().__init__(f"importing {app} failed")
+        theirs = error.with_traceback(_without_ours(error.__traceback__))
+        self.details = "".join(traceback.format_exception(theirs))
+
+
 def load_app(config: WorkerConfig) -> ASGI3App:
     """Import the application of `config.app`, with `config.app_dir` first on the import path.
 
@@ -36,16 +52,14 @@ def load_app(config: WorkerConfig) -> ASGI3App:
 
     Raises:
         ConfigError: The path names no callable; the text is one line that says which part.
-        BaseException: Whatever the code of the application raises while it is imported, looked
-            up or called as a factory, with its traceback untouched.
+        LoadError: The code of the application raised an exception.
     """
-    module_name, attributes = _split(config.app)
-    _put_first_on_path(config.app_dir)
-    app = _look_up(_import(module_name, config), attributes, config.app)
-    if not callable(app):
-        raise ConfigError(f"application {config.app!r}: a {type(app).__name__} cannot be called")
-    if config.factory:
-        app = _call_factory(app, config.app)
+    try:
+        app = _find(config)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise LoadError(config.app, error) from error
     return double_to_single_callable(app) if is_double_callable(app) else app
 
 
@@ -73,19 +87,34 @@ def double_to_single_callable(app: Callable[..., Any]) -> ASGI3App:
     return single
 
 
+def _find(config: WorkerConfig) -> Callable[..., Any]:
+    """Import, look up and, with `factory`, make the application."""
+    module_name, attributes = _split(config.app)
+    _put_first_on_path(config.app_dir)
+    app = _look_up(_import(module_name, config), attributes, config.app)
+    if not callable(app):
+        raise ConfigError(f"application {config.app!r}: a {type(app).__name__} cannot be called")
+    return _call_factory(app, config.app) if config.factory else app
+
+
 def _split(path: str) -> tuple[str, list[str]]:
     """Split `module:attribute.attribute`, none of whose parts may be empty."""
     module_name, colon, attribute = path.partition(":")
     attributes = attribute.split(".")
     if not colon or not all(attributes) or not all(module_name.split(".")):
         raise ConfigError(f"application {path!r}: written as module:attribute, as in main:app")
+    if module_name.endswith(".py") or "/" in module_name:
+        module_name = module_name.removesuffix(".py").replace("/", ".")
+        raise ConfigError(
+            f"application {path!r}: name the module, not its file: {module_name}:{attribute}"
+        )
     return module_name, attributes
 
 
 def _put_first_on_path(app_dir: str) -> None:
     """Let modules of the application's folder be found before all others."""
     if not os.path.isdir(app_dir):
-        raise ConfigError(f"--app-dir {app_dir!r}: there is no such folder")
+        raise ConfigError(f"--app-dir {app_dir}: there is no such folder")
     path = os.path.abspath(app_dir)  # the application may change its working folder
     if path not in sys.path[:1]:
         sys.path.insert(0, path)
@@ -101,8 +130,9 @@ def _import(module_name: str, config: WorkerConfig) -> object:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ConfigError(
-            f"application {config.app!r}: no module {error.name!r} in {config.app_dir!r}"
-            " or elsewhere on the import path"
+            f"application {config.app!r}: no module {error.name!r} in"
+            f" {os.path.abspath(config.app_dir)} or elsewhere on the import path;"
+            " --app-dir names its folder"
         ) from None
 
 
@@ -132,3 +162,14 @@ def _call_factory(factory: Callable[..., Any], path: str) -> Callable[..., Any]:
             " which cannot be called"
         )
     return app
+
+
+def _without_ours(frames: TracebackType | None) -> TracebackType | None:
+    """Drop the frames above the application's: of this file, and of the import system."""
+    ours = (__file__, importlib.__file__)
+    while frames is not None:
+        file = frames.tb_frame.f_code.co_filename
+        if file not in ours and not file.startswith("<frozen importlib"):
+            break
+        frames = frames.tb_next
+    return frames

@@ -1,5 +1,8 @@
 """The command `gateway-worker`: run an ASGI application for the clients of interface servers."""
 
+import gateway_layer.process.interrupts  # noqa: F401 (before what takes long to import)
+
+# isort: split
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -28,6 +31,25 @@ def config_from(params: Mapping[str, Any]) -> WorkerConfig:
     return WorkerConfig(**fields_from(WorkerConfig, params), layer=layer)
 
 
+def check(config: WorkerConfig) -> tuple[str, ...]:
+    """Refuse what cannot work on this machine, before anything is started.
+
+    Returns:
+        The folders to watch; empty without `reload`.
+
+    Raises:
+        ConfigError: A folder that is none, or a URL of Redis that is none.
+    """
+    from gateway_layer.process.reload import check_folders
+    from gateway_layer.redis.address import parse_address
+
+    parse_address(config.layer.redis)
+    app_dir = check_folders("--app-dir", (config.app_dir,))
+    if not config.reload:
+        return ()
+    return check_folders("--reload-dir", config.reload_dirs) or app_dir
+
+
 def run(config: WorkerConfig, control_fd: int | None = None) -> int:
     """Supervise worker processes until they have drained.
 
@@ -39,22 +61,27 @@ def run(config: WorkerConfig, control_fd: int | None = None) -> int:
         The exit status.
 
     Raises:
-        ConfigError: A folder to watch is none.
+        ConfigError: As from `check`.
     """
     # Here, so that --help and mistakes answer at once. The application itself is imported by
     # the children only: a change of it needs no new parent.
     from gateway_layer.names import new_pid
     from gateway_layer.process.child import ChildContext, run_server
-    from gateway_layer.process.reload import check_folders
+    from gateway_layer.process.places import EXIT_FAILURE
     from gateway_layer.process.supervisor import KILL_MARGIN_S, Supervisor
     from gateway_layer.redis.liveness import announce_death
+    from gateway_worker.apps import LoadError
     from gateway_worker.worker import Worker
 
     def serve(context: ChildContext) -> int:
         make_server = partial(Worker, config, pid=context.pid, parent=context.parent)
-        return run_server(make_server, context)
+        try:
+            return run_server(make_server, context)
+        except LoadError as error:
+            context.fail(f"gateway-worker: {error}\n{error.details}")
+            return EXIT_FAILURE
 
-    folders = config.reload_dirs or (config.app_dir,)
+    reload_folders = check(config)
     return Supervisor(
         name="gateway-worker",
         run_child=serve,
@@ -65,7 +92,7 @@ def run(config: WorkerConfig, control_fd: int | None = None) -> int:
         parent=new_pid(),
         on_child_death=partial(announce_death, config.layer),
         on_stop=lambda: None,
-        reload_folders=check_folders(folders) if config.reload else (),
+        reload_folders=reload_folders,
         control_fd=control_fd,
     ).run()
 
@@ -127,7 +154,7 @@ main = GatewayCommand(
         *app_options(),
         _worker(
             "lifespan_timeout_s",
-            "How long start-up and shutdown of the application may take, each, in seconds",
+            "How long start-up and shutdown of the application may take, each",
             "Application",
         ),
         _worker("processes", "Processes, each with the application", _PROCESSES),
@@ -143,14 +170,14 @@ main = GatewayCommand(
         ),
         _worker(
             "graceful_timeout_s",
-            "How long SIGTERM waits for what is under way, in seconds",
+            "How long SIGTERM waits for what is under way",
             _PROCESSES,
         ),
         *layer_options(),
         _worker("queue", "Pool to work for; see --route of gateway-interface", _LOAD),
         _worker("concurrency", "HTTP requests under way in one process at most", _LOAD),
         _worker("websocket_concurrency", "WebSockets open in one process at most", _LOAD),
-        _worker("window_bytes", "What one client may have sent and not yet read, in bytes", _LOAD),
+        _worker("window_bytes", "What one client may have sent and not yet read", _LOAD),
         _worker("reload", "Restart the application when a Python file changes", _DEVELOPMENT),
         _worker(
             "reload_dirs",

@@ -66,6 +66,7 @@ class WorkerConfig:
             ("--processes", self.processes),
             ("--concurrency", self.concurrency),
             ("--websocket-concurrency", self.websocket_concurrency),
+            ("--window", self.window_bytes),
         ):
             if value < 1:
                 raise ConfigError(f"{option} {value}: at least 1")

@@ -1,5 +1,8 @@
 """The command `gateway-dev`: Redis, an interface server and workers with one command."""
 
+import gateway_layer.process.interrupts  # noqa: F401 (before what takes long to import)
+
+# isort: split
 import logging
 import os
 import selectors
@@ -11,14 +14,20 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
-import click
-
 from gateway_layer.embedded import EmbeddedServer
+from gateway_layer.process.addresses import check_free
 from gateway_layer.process.logs import set_up_logging, tell
-from gateway_layer.process.options import GatewayCommand, Number, SectionOption, count_of
+from gateway_layer.process.options import (
+    GatewayCommand,
+    Number,
+    SectionOption,
+    bind_help,
+    count_of,
+    naming_variables,
+)
 from gateway_layer.process.places import how_it_ended
 from gateway_layer.process.signals import SignalPipe
-from gateway_worker.cli import app_options
+from gateway_worker.cli import app_options, check, config_from, main as worker_command
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -180,6 +189,8 @@ def _main(
     worker = [app, *both, "--processes", str(workers), "--app-dir", app_dir]
     worker += ["--lifespan", lifespan, "--factory" if factory else "--no-factory"]
     worker += ["--reload" if reload else "--no-reload"]
+    _check_worker([*worker, *(("--redis", redis) if redis else ())])
+    check_free(bind)
     server = EmbeddedServer() if redis is None else None
     with server or nullcontext():
         return DevServer(
@@ -190,6 +201,20 @@ def _main(
             ready_text=count_of(workers, "worker"),
             server=server,
         ).run()
+
+
+def _check_worker(arguments: Sequence[str]) -> None:
+    """Refuse what the worker would refuse: once, before anything starts.
+
+    That covers what both parts take from the environment, which each of them would complain of.
+
+    Raises:
+        click.UsageError: A variable with a wrong value.
+        ConfigError: As the worker's.
+    """
+    context = worker_command.make_context(worker_command.name, list(arguments))
+    with naming_variables(context):
+        check(config_from(context.params))
 
 
 _SECTION = "Development server"
@@ -211,12 +236,12 @@ main = GatewayCommand(
             default=("127.0.0.1:8000",),
             show_default=True,
             metavar="ADDRESS",
-            help="host:port, [v6]:port or unix:/path; may be repeated",
+            help=bind_help(),
         ),
         SectionOption(
             "--workers",
             section=_SECTION,
-            type=click.IntRange(min=1),
+            type=Number("N", whole=True, least=1),
             default=1,
             show_default=True,
             metavar="N",
@@ -242,7 +267,7 @@ main = GatewayCommand(
             default=5,
             show_default=True,
             metavar="SECONDS",
-            help="How long Ctrl-C and a reload wait for what is under way, in seconds",
+            help="How long Ctrl-C and a reload wait for what is under way",
         ),
         *app_options(),
     ],

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from gateway_layer.codec import Message
 from gateway_layer.errors import ClientDisconnected, MessageTooLarge
+from gateway_layer.outlet import Outlet
 from gateway_layer.session import WorkerSession, event_cost, split_event
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
 from gateway_worker.apps import ASGI3App
@@ -29,6 +30,7 @@ class Host(Protocol):
     """What an instance needs of its worker."""
 
     application: ASGI3App
+    outlet: Outlet
 
     def mark(self, session: WorkerSession) -> None:
         """Have the session's frames taken at the end of this turn."""
@@ -77,10 +79,10 @@ class Instance(WorkerSession):
             outcome = "drain" if task is not None and task.cancelling() else "error"
             if outcome == "error":
                 _log.exception("application failed %s", self._describe())
-        except BaseException:
+        except BaseException as error:
             # SystemExit too: one connection must not end the process.
             outcome = "error"
-            _log.exception("application failed %s", self._describe())
+            self._log_failure(error)
         else:
             outcome = "returned"
         self._settle(outcome)
@@ -95,6 +97,18 @@ class Instance(WorkerSession):
             # Tasks that the application left behind hear that nobody is there any more.
             self.on_lost("the application has ended")
 
+    def _log_failure(self, error: BaseException) -> None:
+        """Log what the application raised; how frameworks end at a disconnect is no failure."""
+        if (self._disconnect is not None or self.finished) and _is_disconnect(error):
+            _log.info(
+                "application ended with %s after the client had left %s",
+                type(error).__name__,
+                self._describe(),
+                exc_info=_log.isEnabledFor(logging.DEBUG),
+            )
+        else:
+            _log.exception("application failed %s", self._describe())
+
     def _describe(self) -> str:
         return f"{self.scope.get('type')} {self.scope.get('path', '')!r}"
 
@@ -107,6 +121,11 @@ class Instance(WorkerSession):
     def owes_answer(self) -> bool:
         """Whether returning now is a fault of the application."""
         raise NotImplementedError
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody takes any more what the application sends."""
+        return self._disconnect is not None
 
     async def receive(self) -> Message:
         """ASGI `receive`."""
@@ -142,15 +161,21 @@ class Instance(WorkerSession):
         self._notify()
 
     async def _emit(self, parts: list[Message], cost: int) -> None:
-        """Send an event as soon as the client's credit allows.
+        """Send an event as soon as the client's credit, and the way to Redis, allow.
 
         Raises:
             ClientDisconnected: The client left meanwhile.
         """
-        while not self.may_send(cost):
-            if self._disconnect is not None:
+        outlet = self._host.outlet
+        while True:
+            if self.left:
                 raise ClientDisconnected("the client has left")
+            if outlet.room > 0 and self.may_send(cost):
+                break
+            if outlet.room <= 0:
+                outlet.when_room(self._notify)
             await self._wait()
+        outlet.room -= cost
         self.emit(parts, cost)
 
     async def _emit_body(self, event: Message, body: bytes) -> None:
@@ -218,13 +243,16 @@ class HttpInstance(Instance):
         """
         event = self._rules.send(message)
         body = event.get("body", b"")
-        size = len(body)
-        if size > CHUNK_BYTES:
+        if len(body) > CHUNK_BYTES:
             await self._emit_body(event, body)
-        elif self.may_send(EVENT_OVERHEAD + size):
-            self.emit([event], EVENT_OVERHEAD + size)
         else:
-            await self._emit([event], EVENT_OVERHEAD + size)
+            cost = EVENT_OVERHEAD + len(body)
+            outlet = self._host.outlet
+            if outlet.room > 0 and self.may_send(cost):
+                outlet.room -= cost
+                self.emit([event], cost)
+            else:
+                await self._emit([event], cost)
         if self._waiters and self._rules.complete:
             self._notify()
 
@@ -267,6 +295,13 @@ class WebSocketInstance(Instance):
         """Returning closes an open connection with 1000; before `accept` it is a fault."""
         return self._rules.state is not WebSocketState.OPEN
 
+    @property
+    def left(self) -> bool:
+        """Also while the application has not asked for the event that says so."""
+        if self._disconnect is not None:
+            return True
+        return bool(self.inbox) and self.inbox[-1][1]["type"] == "websocket.disconnect"
+
     async def receive(self) -> Message:
         """Return `websocket.connect`, messages, then `websocket.disconnect` again and again."""
         self.confirm()
@@ -307,7 +342,9 @@ class WebSocketInstance(Instance):
             parts = split_event(event, "bytes" if event.get("text") is None else "text")
         else:
             parts = [event]
-        if self.may_send(cost):
+        outlet = self._host.outlet
+        if outlet.room > 0 and self.may_send(cost):
+            outlet.room -= cost
             self.emit(parts, cost)
         else:
             await self._emit(parts, cost)
@@ -340,6 +377,13 @@ class WebSocketInstance(Instance):
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
         self._rules.receive_disconnect()
         self._notify()
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    """Tell by the name, such as WebSocketDisconnect, since each framework has its own class."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_disconnect, error.exceptions))
+    return "Disconnect" in type(error).__name__
 
 
 INSTANCES: Final[dict[str, type[Instance]]] = {

@@ -42,6 +42,7 @@ class Puller:
         self._on_openings: Final = on_openings
         self._on_stopped: Final = on_stopped
         self._running = False
+        self._busy = False  # a batch runs that has to be over before the next is asked for
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -57,34 +58,32 @@ class Puller:
     def ended(self) -> None:
         """A connection is over: there is room again."""
         self.active -= 1
-        if not self.pulling:
-            self._maybe_pull()
+        self._maybe_pull()
 
     def _maybe_pull(self) -> None:
-        room = self._limit - self.active
         if not self._running:
             self._on_stopped()
-        elif room > 0:
-            self.pulling = True
-            self._layer.pull(self.queue, min(room, self.batch.size), self._on_entries)
+        elif not self.pulling and not self._busy:
+            room = self._limit - self.active
+            if room > 0:
+                self.pulling = True
+                self._layer.pull(self.queue, min(room, self.batch.size), self._on_entries)
 
     def _on_entries(self, entries: Sequence[bytes]) -> None:
+        self.pulling = False
         if not entries:
-            self.pulling = False
             self._maybe_pull()
             return
         assert self._loop is not None, "entries come after start"
+        self._busy = True
         try:
             self._on_openings(self, entries)
         finally:  # else a fault in one batch would be the last of this worker's pulls
-            self.pulling = False
             # Runs behind the first steps of the new instances, which were scheduled before it.
             self._loop.call_soon(self._after_batch, self._loop.time(), len(entries))
-        if self.batch.ahead:
-            self._maybe_pull()
 
     def _after_batch(self, started: float, count: int) -> None:
         assert self._loop is not None, "entries come after start"
         self.batch.ran(count, self._loop.time() - started)
-        if not self.pulling:
-            self._maybe_pull()
+        self._busy = False
+        self._maybe_pull()

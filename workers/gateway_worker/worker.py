@@ -73,6 +73,7 @@ class Worker:
             )
         }
         self._node.on_lost = self._changed.set
+        self.outlet = self._node.outlet
         self.application: ASGI3App = _nothing_loaded
         self.served = 0
         self.dropped = 0
@@ -95,6 +96,7 @@ class Worker:
 
         Raises:
             ConfigError: A wrong application path, or a server that cannot serve a channel layer.
+            LoadError: The application's own code raised while it was imported.
         """
         self._loop = asyncio.get_running_loop()
         self.application = load_app(self._config)
@@ -168,8 +170,7 @@ class Worker:
             _version, interface, _link, frames = read_entry(entry)
             sender = interface
             opening = read_open(frames[0])
-            if self._pullers[opening.kind] is not puller:
-                raise ProtocolError(f"a {opening.kind} opening in the queue {puller.queue}")
+            self._check_queue(puller, opening)
             if opening.incarnation != self._layer.incarnation:
                 # Pushed into a Redis whose memory was lost since: its interface server knows.
                 self.dropped += 1
@@ -188,6 +189,11 @@ class Worker:
             return None
         self._node.sessions[opening.connection] = instance
         return instance
+
+    def _check_queue(self, puller: Puller, opening: Open) -> None:
+        """Refuse an opening of another kind: its end would make room in the wrong puller."""
+        if self._pullers[opening.kind] is not puller:
+            raise ProtocolError(f"a {opening.kind} opening in the queue {puller.queue}")
 
     def _refuse(self, interface: str, opening: Open) -> None:
         reason = "draining" if self._draining.is_set() else "past its deadline"

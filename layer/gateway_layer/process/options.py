@@ -7,15 +7,19 @@ and types are the dataclass's own.
 
 import dataclasses
 import math
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, get_type_hints
 
 import click
+from click.core import ParameterSource
 
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError, GatewayError
+from gateway_layer.process import interrupts
 from gateway_layer.process.logs import LEVELS
 from gateway_layer.process.places import EXIT_CONFIG, EXIT_FAILURE
 
@@ -36,17 +40,35 @@ class SectionOption(click.Option):
     def __init__(self, *names: str, section: str = _GENERAL, **attrs: Any) -> None:
         """Take what click.Option takes, and the heading."""
         attrs.setdefault("show_envvar", True)
+        if any("/--no-" in name for name in names):
+            attrs.setdefault("type", Flag())
         super().__init__(names, **attrs)
         self.section = section
 
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Name what was wrong: the variable where the value came from it, else the option."""
+        return _variable_of(self, ctx) or super().get_error_hint(ctx)
+
+
+class Flag(click.types.BoolParamType):
+    """A flag; only the text of its variable can be wrong."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        """Return the bool, or fail with one line."""
+        answer = self.str_to_bool(value)
+        if answer is None:
+            self.fail(f"{value!r} is neither true nor false", param, ctx)
+        return answer
+
 
 class Number(click.ParamType[float]):
-    """A finite number that is not negative, whole where the field is an int."""
+    """A finite number, not under the least one, whole where the field is an int."""
 
-    def __init__(self, name: str, *, whole: bool) -> None:
-        """Keep the unit, which stands in the help, and whether fractions are refused."""
+    def __init__(self, name: str, *, whole: bool, least: int = 0) -> None:
+        """Keep the unit, which stands in the help, and what is refused."""
         self.name = name
         self.whole = whole
+        self.least = least
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -57,8 +79,8 @@ class Number(click.ParamType[float]):
         except ValueError:
             kind = "whole number" if self.whole else "number"
             self.fail(f"{value!r} is not a {kind}", param, ctx)
-        if not math.isfinite(number) or number < 0:
-            self.fail(f"{value} is not a number from 0 on", param, ctx)
+        if not math.isfinite(number) or number < self.least:
+            self.fail(f"{value} is not a number from {self.least} on", param, ctx)
         return number
 
 
@@ -66,7 +88,8 @@ class GatewayCommand(click.Command):
     """A command with grouped help, one-line errors and an exit status that its function returns.
 
     Exit status: what the callback returns; 2 with one line for a wrong option or a ConfigError; 1
-    with one line for any other error of the gateway, such as a port that is taken.
+    with one line for any other error of the gateway, such as a port that is taken; 130 without a
+    word for Ctrl-C before the callback handles it.
     """
 
     def __init__(self, name: str, params: Sequence[click.Parameter], **attrs: Any) -> None:
@@ -79,16 +102,33 @@ class GatewayCommand(click.Command):
         """Run the command and end the process."""
         attrs.update(prog_name=self.name, standalone_mode=False)
         try:
+            interrupts.raise_as_usual()
             status = super().main(args, *rest, **attrs)
+        except click.NoSuchOption as error:
+            status = self._complain(self._advice_on(error), EXIT_CONFIG)
         except click.ClickException as error:
             status = self._complain(error.format_message(), EXIT_CONFIG)
         except ConfigError as error:
             status = self._complain(str(error), EXIT_CONFIG)
         except GatewayError as error:
             status = self._complain(str(error), EXIT_FAILURE)
-        except click.Abort:
-            status = self._complain("interrupted", EXIT_FAILURE)
+        except (click.Abort, KeyboardInterrupt):
+            status = interrupts.EXIT_INTERRUPTED
+        interrupts.ignore()
         sys.exit(status)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the callback."""
+        with naming_variables(ctx):
+            return super().invoke(ctx)
+
+    def _advice_on(self, error: click.NoSuchOption) -> str:
+        """Name the option that has the place of one of uvicorn's."""
+        if error.option_name not in ("--host", "--port"):
+            return error.format_message()
+        listens = any("--bind" in param.opts for param in self.params)
+        advice = "use" if listens else "gateway-interface and gateway-dev have"
+        return f"No such option {error.option_name}; {advice} --bind HOST:PORT"
 
     def _complain(self, text: str, status: int) -> int:
         click.echo(f"{self.name}: {text}", err=True)
@@ -105,6 +145,32 @@ class GatewayCommand(click.Command):
         for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+@contextmanager
+def naming_variables(ctx: click.Context) -> Iterator[None]:
+    """Let a ConfigError name the variable in the place of the option, if that was where from.
+
+    Args:
+        ctx: Has the values that the configuration is made from.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        found = re.match(r"(--[a-z-]+)( ?)", str(error))
+        for param in ctx.command.params if found else ():
+            variable = _variable_of(param, ctx)
+            if found and variable and found[1] in param.opts:
+                rest = str(error)[found.end() :]
+                raise ConfigError(f"{variable}{'=' if found[2] else ''}{rest}") from error
+        raise
+
+
+def _variable_of(param: click.Parameter, ctx: click.Context | None) -> str | None:
+    """Return the variable that a parameter has its value from; None: not from one."""
+    if ctx is None or ctx.get_parameter_source(param.name or "") is not ParameterSource.ENVIRONMENT:
+        return None
+    return f"{ENV_PREFIX}_{str(param.name).upper()}"
 
 
 def option_name(field: str, prefix: str = "") -> str:
@@ -127,7 +193,7 @@ def field_option(
     Args:
         config: The dataclass.
         field: Its field.
-        help_text: One sentence without a full stop, with the unit and what 0 means.
+        help_text: One sentence without a full stop, with what 0 means; the metavar is the unit.
         section: The heading in `--help`.
         prefix: See `option_name`.
         attrs: More for click.Option; wins over what the field says.
@@ -172,6 +238,11 @@ def fields_from(config: type, params: Mapping[str, Any], prefix: str = "") -> di
     }
 
 
+def bind_help() -> str:
+    """Return what --bind takes, in the same words for every command."""
+    return "host:port, [v6]:port or unix:/path, port 0: any free one; may be repeated"
+
+
 def layer_options() -> list[click.Parameter]:
     """Return the options of the channel layer, which all processes have alike."""
     section = "Channel layer"
@@ -192,7 +263,7 @@ def layer_options() -> list[click.Parameter]:
         field_option(
             LayerConfig,
             "lease_s",
-            "A process that is not heard of for so long is dead, in seconds",
+            "A process that is not heard of for so long is dead",
             section,
         ),
     ]

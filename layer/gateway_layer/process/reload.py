@@ -7,15 +7,15 @@ from pathlib import Path
 from gateway_layer.errors import ConfigError
 
 
-def check_folders(folders: Sequence[str]) -> tuple[str, ...]:
-    """Return the folders as absolute paths.
+def check_folders(option: str, folders: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders that were given with an option as absolute paths.
 
     Raises:
         ConfigError: One of them is not a folder.
     """
     for folder in folders:
         if not Path(folder).is_dir():
-            raise ConfigError(f"--reload-dir {folder}: not a folder")
+            raise ConfigError(f"{option} {folder}: there is no such folder")
     return tuple(str(Path(folder).resolve()) for folder in folders)
 
 

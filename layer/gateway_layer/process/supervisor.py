@@ -60,7 +60,8 @@ class Supervisor:
     """The gateway's name for this parent."""
 
     on_child_death: Callable[[str], None]
-    """Called with the child's pid as soon as it ended in any way but with status 0."""
+    """Called with the pid of a child that was ready, as soon as it ended in any way but with
+    status 0. Before it was ready, nobody knew of it."""
 
     on_stop: Callable[[], None]
     """Called once when the drain begins: time to close listening sockets."""
@@ -295,10 +296,10 @@ class Supervisor:
             if os_pid:
                 self._children.remove(child)
                 status = os.waitstatus_to_exitcode(wait_status)
-                if status:
-                    self.on_child_death(child.pid)
                 self._on_report(child)
                 self._forget_report(child)
+                if status and child.ready:
+                    self.on_child_death(child.pid)
                 self._on_exit(child, status)
 
     def _on_exit(self, child: Child, status: int) -> None:

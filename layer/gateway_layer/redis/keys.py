@@ -11,6 +11,7 @@
 | `{p}:alive` | zset | pid -> end of its lease, Redis ms | 120 s, each renewal |
 | `{p}:dead` | zset | pid -> when it is forgotten, Redis ms | 120 s, each renewal |
 | `{p}:inc` | string | incarnation of the data, SET NX | 120 s, each renewal |
+| `{p}:renewed` | string | when any process renewed last, Redis ms | 120 s, each renewal |
 | `{p}:sweep` | string | which process sweeps this minute | 50 s |
 
 All are preceded by the namespace, as in `gw:{p}:alive`.
@@ -38,6 +39,7 @@ class Keys:
         self.alive: Final = self._prefix + b"{p}:alive"
         self.dead: Final = self._prefix + b"{p}:dead"
         self.incarnation: Final = self._prefix + b"{p}:inc"
+        self.renewed: Final = self._prefix + b"{p}:renewed"
         self.sweep: Final = self._prefix + b"{p}:sweep"
         self.everything: Final = self._prefix + b"*"
         self.groups: Final = self._prefix + b"{g:*"

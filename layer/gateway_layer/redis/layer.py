@@ -58,6 +58,8 @@ class RedisLayer(ChannelLayer):
         self._address: Final = parse_address(config.redis)
         self._keys: Final = Keys(config.namespace)
         self._death_s: Final = config.lease_s * 1.3
+        self._fence_s: Final = config.lease_s * 0.9
+        self._fence_at_s = 0.0
         self._lease: Final = Lease(config, self.pid, kind, parent, self._renewed_in_thread)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._troubles: Final = Troubles()
@@ -66,6 +68,7 @@ class RedisLayer(ChannelLayer):
             name=f"{kind}-write",
             on_connected=self._on_writer_connected,
             on_disconnected=self._on_disconnected,
+            on_room=lambda: self.on_room(),
             troubles=self._troubles,
         )
         self._reader: Final = Pipe(
@@ -77,7 +80,8 @@ class RedisLayer(ChannelLayer):
             troubles=self._troubles,
         )
         self._pulls: dict[str, _QueueReader] = {}
-        inbox, pushes = self._keys.inbox(self.pid), self._keys.pushes(self.pid)
+        inbox = self._keys.inbox(self.pid)
+        pushes = self._keys.pushes(self.pid)
         self._pushes: Final = pushes
         self._reads: Final = tuple(
             pack_command("BLMPOP", PULL_TIMEOUT_S, 2, *pair, "LEFT", "COUNT", _INBOX_COUNT)
@@ -155,22 +159,27 @@ class RedisLayer(ChannelLayer):
 
     def _on_writer_connected(self, server: ServerInfo) -> None:
         self.incarnation = server.run_id
-        self._maybe_ready()
+        self._maybe_renew()
 
     def _on_reader_connected(self, server: ServerInfo) -> None:
         self.incarnation = server.run_id
         if self._read_timer is not None:
             self._read_timer.cancel()
         self._read_inbox()
-        self._maybe_ready()
+        self._maybe_renew()
 
-    def _maybe_ready(self) -> None:
-        # Before the first registration `start` decides; after a loss this is the way back.
-        if self._started and self._writer.connected and self._reader.connected:
-            self._become_ready()
-            # It may have come back empty: pushers take who has no lease for dead.
-            assert self._loop is not None, "it has started"
-            self._loop.run_in_executor(None, lambda: self._quietly(self._renew))
+    def _maybe_renew(self) -> None:
+        # Before the first registration `start` decides; after a loss this is the way back: the
+        # lease may have lapsed meanwhile, so it comes before anything else.
+        if self._started and self._connected:
+            assert self._loop is not None, "connected after start"
+            self._loop.run_in_executor(
+                None, lambda: self._quietly(lambda: self._renewed_in_thread(self._lease.renew()))
+            )
+
+    @property
+    def _connected(self) -> bool:
+        return self._writer.connected and self._reader.connected
 
     def _become_ready(self) -> None:
         if not self._ready and not self._closing:
@@ -188,12 +197,19 @@ class RedisLayer(ChannelLayer):
 
     def _renewed_in_thread(self, renewal: Renewal) -> None:
         assert self._loop is not None, "the lease runs after start"
-        self._loop.call_soon_threadsafe(self._on_renewed, renewal)
+        if not renewal.fenced:
+            # Here and not in the loop: an application that blocks it does not lapse the lease.
+            self._fence_at_s = renewal.sent_at_s + self._fence_s
+        try:
+            self._loop.call_soon_threadsafe(self._on_renewed, renewal)
+        except RuntimeError:  # it was closed, and this layer was not
+            self._lease.give_up()
 
     def _on_renewed(self, renewal: Renewal) -> None:
         if self._closing:
             return
         self._clock_offset_ms = renewal.clock_offset_ms
+        self._fence_at_s = renewal.sent_at_s + self._fence_s
         if self._data_id and renewal.data_id != self._data_id and self._ready:
             _log.warning("Redis has lost its data: what was under way through it is ended")
             self.on_lost()
@@ -201,6 +217,8 @@ class RedisLayer(ChannelLayer):
         self._data_id = renewal.data_id
         if renewal.fenced:
             self._rejoin()
+        if self._started and self._connected:
+            self._become_ready()
         now = time.monotonic()
         self._buried -= renewal.alive  # held for dead while it did not run; it has rejoined
         for pid in renewal.dead:
@@ -210,10 +228,6 @@ class RedisLayer(ChannelLayer):
                 self._absent_since.pop(pid, None)
             elif now - self._absent_since.setdefault(pid, now) >= self._death_s:
                 self.found_dead(pid)
-
-    def _renew(self) -> None:
-        if not self._closing:
-            self._renewed_in_thread(self._lease.renew())
 
     def _rejoin(self) -> None:
         """This process was held for dead: its peers have ended everything; begin anew."""
@@ -342,6 +356,11 @@ class RedisLayer(ChannelLayer):
             assert self._loop is not None, "recalls come after start"
             self._loop.call_soon(on_recalled, False)
 
+    @property
+    def congested(self) -> bool:
+        """See the contract."""
+        return self._writer.paused
+
     # Groups and pushes.
 
     def register_group(self, group: str, on_registered: Callable[[bool], None]) -> None:
@@ -376,6 +395,10 @@ class RedisLayer(ChannelLayer):
     def _require_ready(self) -> None:
         if not self._ready:
             raise LayerUnavailable("Redis cannot be reached at present; retry later")
+        if boot_time_s() > self._fence_at_s:
+            # This process stood still, or could not renew: others may hold it for dead, so it
+            # writes nothing until it has renewed.
+            raise LayerUnavailable("the lease of this process has lapsed; it is being renewed")
 
 
 class _Backlog:

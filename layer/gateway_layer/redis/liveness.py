@@ -41,17 +41,20 @@ _BURY: Final = (_SCRIPTS / "bury.lua").read_text()
 _UNREACHABLE: Final = (redis.RedisError, OSError)
 
 
+_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the first
+
+
 def boot_time_s() -> float:
     """Return a clock that never jumps and goes on while the machine is suspended, in seconds."""
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
     """What one renewal told."""
 
+    sent_at_s: float
+    """When it was sent, by `boot_time_s`; the lease counts from then at the earliest."""
     clock_offset_ms: float
     """Redis's clock minus `boot_time_s`, in ms."""
     data_id: str
@@ -117,9 +120,13 @@ class Lease:
                 self._refusal = ""
             except _UNREACHABLE as error:
                 self._report(error)
-            except RuntimeError:
-                # The event loop was closed while this thread called into it.
-                return
+            except Exception:
+                # Without this thread the process would be held for dead.
+                _log.exception("renewing the lease failed, trying on")
+
+    def give_up(self) -> None:
+        """End the thread from within: there is no event loop any more to renew for."""
+        self._stop.set()
 
     def _watch_loop(self, waited_s: float) -> None:
         """End this process if its event loop hangs."""
@@ -157,10 +164,11 @@ class Lease:
         pipeline.set(keys.lease(self._pid), self._record, px=self._lease_ms)
         pipeline.eval(
             _RENEW,
-            3,
+            4,
             keys.alive,
             keys.dead,
             keys.incarnation,
+            keys.renewed,
             self._pid,
             self._lease_ms,
             new_pid(),
@@ -170,6 +178,7 @@ class Lease:
         now_ms, data_id, dead, alive, fenced = pipeline.execute()[-1]
         middle = (before + boot_time_s()) / 2
         return Renewal(
+            sent_at_s=before,
             clock_offset_ms=now_ms - middle * 1000,
             data_id=_text(data_id),
             dead=tuple(map(_text, dead)),

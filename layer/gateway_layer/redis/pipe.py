@@ -75,6 +75,7 @@ class Pipe:
         on_connected: Called after each handshake, when the pipe can be written to.
         on_disconnected: Called after each loss, when every pending command has been told; with
             None when it was closed on purpose.
+        on_room: Called when `paused` has become False.
         troubles: Shared by the pipes of a process to one server; None: its own.
         find: Asked for the address before each connection, in place of `address`.
 
@@ -92,12 +93,14 @@ class Pipe:
         reply_timeout_s: float = 5.0,
         on_connected: Callable[[ServerInfo], None] | None = None,
         on_disconnected: Callable[[Exception | None], None] | None = None,
+        on_room: Callable[[], None] | None = None,
         troubles: Troubles | None = None,
         find: Callable[[], Awaitable[RedisAddress]] | None = None,
     ) -> None:
         """Keep the settings; `start` connects."""
         self.stats = PipeStats()
         self.server: ServerInfo | None = None
+        self._on_room = on_room or _nothing
         self._address = address
         self._find = find
         self._name = name
@@ -246,7 +249,7 @@ class Pipe:
     async def _connect(self) -> tuple[RedisProtocol, ServerInfo]:
         """Open a connection and greet the server, or raise what prevented it."""
         loop = asyncio.get_running_loop()
-        protocol = RedisProtocol(self.stats, self._on_error_reply, self._on_lost)
+        protocol = RedisProtocol(self.stats, self._on_error_reply, self._on_lost, self._on_room)
         transport: asyncio.BaseTransport | None = None
         try:
             async with asyncio.timeout(self._reply_timeout_s):
@@ -326,13 +329,20 @@ class Pipe:
         if self._troubles.begin(self._name, trouble):
             _log.log(
                 logging.ERROR if refused else logging.WARNING,
-                "redis %s pipe=%s url=%s reason=%r",
+                "redis %s pipe=%s url=%s reason=%r%s",
                 "refused the connection" if refused else "unreachable",
                 self._name,
                 self._address.url_for_logs,
                 self._reason,
+                "" if refused else self._advice(),
             )
         return refused
+
+    def _advice(self) -> str:
+        """Say what to do about a server that is not there, or that nothing needs to be done."""
+        if self._was_connected:
+            return "; waiting for it"
+        return "; start Redis or Valkey, or name it with --redis; waiting for it"
 
     def _on_error_reply(self, error: RedisReplyError) -> None:
         self.stats.errors += 1
@@ -345,3 +355,7 @@ class Pipe:
     def _unavailable(self) -> LayerUnavailable:
         url = self._address.url_for_logs
         return LayerUnavailable(f"no connection to Redis at {url}: {self._reason}")
+
+
+def _nothing() -> None:
+    return None

@@ -89,13 +89,15 @@ class RedisProtocol(asyncio.Protocol):
         stats: PipeStats,
         on_error: Callable[[RedisReplyError], None],
         on_lost: Callable[["RedisProtocol", Exception | None], None],
+        on_room: Callable[[], None],
     ) -> None:
-        """Start empty; the callbacks are told of error replies (see `PipeStats`) and of the end."""
+        """Start empty; the callbacks are told of error replies (see `PipeStats`), the end, room."""
         self.paused = False
         self.lost: ConnectionLost | None = None
         self._stats = stats
         self._on_error = on_error
         self._on_lost = on_lost
+        self._on_room = on_room
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=RedisReplyError)
         self._pending: deque[OnReply | None] = deque()
@@ -212,6 +214,7 @@ class RedisProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Note that the socket has caught up."""
         self.paused = False
+        self._on_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Drop what had not left, and say why the connection ended."""

@@ -7,7 +7,19 @@ from typing import Any, Final
 
 from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
-from gateway_layer.wire import CLAIM, CREDIT, DATA, DONE, EVENTS, REFUSE, RESET, Credit, Reset
+from gateway_layer.session.parts import cut_turn
+from gateway_layer.wire import (
+    CHUNK_BYTES,
+    CLAIM,
+    CREDIT,
+    DATA,
+    DONE,
+    EVENTS,
+    REFUSE,
+    RESET,
+    Credit,
+    Reset,
+)
 
 _STREAM: Final = 0
 
@@ -44,6 +56,7 @@ class InterfaceSession(ABC):
         "_held",
         "_outstanding",
         "_seq",
+        "_turn_cost",
         "_unconfirmed",
         "_window",
         "connection",
@@ -69,6 +82,7 @@ class InterfaceSession(ABC):
         self.dirty = False
         self._window = 0
         self._events: list[Message] = []
+        self._turn_cost = 0
         self._first = 1
         self._seq = 0
         self._unconfirmed: deque[tuple[int, int]] | None = None
@@ -111,6 +125,10 @@ class InterfaceSession(ABC):
     @abstractmethod
     def mark(self) -> None:
         """Have the node call `take_frames` at the end of this turn."""
+
+    def claim_room(self, _cost: int) -> bool:
+        """Take room on the way to Redis for a held event; False: call `release_held` later."""
+        return True
 
     # Inputs from the client's side.
 
@@ -203,8 +221,7 @@ class InterfaceSession(ABC):
         self.worker = worker
         self.state = _BOUND
         self._window = window
-        if self._held:
-            self._release_held()
+        self.release_held()
         self._take_in(events, confirmed)
         if self.state is _BOUND:
             self.on_claimed()
@@ -226,6 +243,7 @@ class InterfaceSession(ABC):
 
     def _take_on(self, parts: list[Message], cost: int) -> None:
         self._events += parts
+        self._turn_cost += cost
         self._seq += len(parts)
         self._outstanding += cost
         if self._unconfirmed is None:
@@ -233,9 +251,12 @@ class InterfaceSession(ABC):
         self._unconfirmed.append((self._seq, cost))
         self.mark()
 
-    def _release_held(self) -> None:
+    def release_held(self) -> None:
+        """Send what waited for credit, as far as credit and the way to Redis allow now."""
         held = self._held
-        while held and self._fits(held[0][1]):
+        while held and self.state is _BOUND and self._fits(held[0][1]):
+            if not self.claim_room(held[0][1]):
+                return
             self._take_on(*held.popleft())
 
     def _confirm(self, seq: int) -> None:
@@ -244,8 +265,7 @@ class InterfaceSession(ABC):
         unconfirmed = self._unconfirmed
         while unconfirmed and unconfirmed[0][0] <= seq:
             self._outstanding -= unconfirmed.popleft()[1]
-        if self._held:
-            self._release_held()
+        self.release_held()
         self.on_confirmed(seq)
 
     # Output.
@@ -256,8 +276,12 @@ class InterfaceSession(ABC):
         events = self._events
         if events:
             self._events = []
-            frames.append(pack((self.connection, EVENTS, self.epoch, _STREAM, self._first, events)))
-            self._first += len(events)
+            runs = cut_turn(events) if self._turn_cost > CHUNK_BYTES else [events]
+            self._turn_cost = 0
+            for run in runs:
+                frame = (self.connection, EVENTS, self.epoch, _STREAM, self._first, run)
+                frames.append(pack(frame))
+                self._first += len(run)
         if self._credit_due:
             self._credit_due = False
             frames.append(pack(Credit(self.connection, CREDIT, self.epoch, self._granted)))

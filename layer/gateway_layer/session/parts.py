@@ -39,6 +39,26 @@ def split_event(event: Message, key: str) -> list[Message]:
     return parts
 
 
+def cut_turn(events: list[Message]) -> list[list[Message]]:
+    """Cut what a connection has to say in one turn into runs, each small enough for a frame.
+
+    A frame is the unit that an entry in Redis is filled with, so one frame with all the parts of
+    a large message would undo that it was split.
+    """
+    runs: list[list[Message]] = []
+    run: list[Message] = []
+    size = 0
+    for event in events:
+        cost = event_cost(event)
+        if run and size + cost > CHUNK_BYTES:
+            runs.append(run)
+            run, size = [], 0
+        run.append(event)
+        size += cost
+    runs.append(run)
+    return runs
+
+
 def join_parts(parts: list[Message], last: Message) -> Message:
     """Return the whole event from its earlier parts and its last."""
     key = "text" if last.get("text") is not None else "bytes"

@@ -6,8 +6,9 @@ from typing import Any
 
 from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
-from gateway_layer.session.parts import PART, join_parts
+from gateway_layer.session.parts import PART, cut_turn, join_parts
 from gateway_layer.wire import (
+    CHUNK_BYTES,
     CLAIM,
     CREDIT,
     DATA,
@@ -41,6 +42,7 @@ class WorkerSession(ABC):
         "_parts",
         "_received",
         "_sent",
+        "_turn_cost",
         "_window",
         "connection",
         "dirty",
@@ -69,6 +71,7 @@ class WorkerSession(ABC):
         self._confirmed: int | None = None
         self._parts: list[Message] | None = None
         self._out: list[Message] = []
+        self._turn_cost = 0
         self._window = self._credit = opening.credit
         self._sent = 0
         self._done: str | None = None
@@ -135,6 +138,7 @@ class WorkerSession(ABC):
             cost: Of the whole event, as `event_cost` counts; ask `may_send` first.
         """
         self._out += parts
+        self._turn_cost += cost
         self._sent += cost
         if not self.dirty:
             self.mark()
@@ -190,6 +194,13 @@ class WorkerSession(ABC):
 
     # Output.
 
+    def _frame(self, events: list[Message], confirmed: int | None) -> bytes:
+        window = self._claim_window
+        if window is None:
+            return pack((self.connection, DATA, self.epoch, events, confirmed, None))
+        self._claim_window = None
+        return pack((self.connection, CLAIM, self.epoch, events, confirmed, None, window))
+
     def take_frames(self) -> list[bytes]:
         """Return the packed frames of this turn for the interface, and forget them.
 
@@ -198,16 +209,14 @@ class WorkerSession(ABC):
         """
         frames: list[bytes] = []
         out = self._out
-        window = self._claim_window
-        if out or self._asked or window is not None:
+        if out or self._asked or self._claim_window is not None:
             confirmed = self._confirmed if self._asked else None
             self._asked = False
-            if window is not None:
-                self._claim_window = None
-                claim = (self.connection, CLAIM, self.epoch, out, confirmed, None, window)
-                frames.append(pack(claim))
-            else:
-                frames.append(pack((self.connection, DATA, self.epoch, out, confirmed, None)))
+            if self._turn_cost > CHUNK_BYTES:
+                *earlier, out = cut_turn(out)
+                frames += [self._frame(run, None) for run in earlier]
+            self._turn_cost = 0
+            frames.append(self._frame(out, confirmed))
             self._out = []
         if self._done is not None:
             frames.append(pack(Done(self.connection, DONE, self.epoch, self._done)))

@@ -9,6 +9,8 @@ from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError, GatewayError
 from gateway_layer.process.options import (
     GatewayCommand,
+    Number,
+    SectionOption,
     count_of,
     field_option,
     fields_from,
@@ -110,6 +112,63 @@ def test_unknown_option_is_one_line_and_status_2() -> None:
     assert result.exit_code == 2
     assert result.stderr.startswith("bakery: No such option")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("GATEWAY_LOAVES", "two", "'two' is not a whole number"),
+        ("GATEWAY_SLICED", "maybe", "'maybe' is neither true nor false"),
+    ],
+)
+def test_wrong_variable_is_named_in_one_line(variable: str, value: str, line: str) -> None:
+    result, _ = call([], {variable: value})
+    assert result.exit_code == 2
+    assert result.stderr == f"bakery: Invalid value for {variable}: {line}\n"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "line"),
+    [
+        ("GATEWAY_LOAVES", "--loaves 0: at least 1", "GATEWAY_LOAVES=0: at least 1"),
+        ("GATEWAY_REDIS", "--redis: no such scheme", "GATEWAY_REDIS: no such scheme"),
+        ("GATEWAY_REDIS", "--loaves 0: at least 1", "--loaves 0: at least 1"),
+    ],
+)
+def test_configuration_error_names_the_variable_it_came_from(
+    variable: str, text: str, line: str
+) -> None:
+    result, _ = call([], {variable: "0"}, ConfigError(text))
+    assert (result.exit_code, result.stderr) == (2, f"bakery: {line}\n")
+
+
+def test_number_may_have_a_least_one() -> None:
+    ovens = SectionOption("--ovens", type=Number("N", whole=True, least=1))
+    command = GatewayCommand("bakery", [ovens], callback=lambda **_params: 0)
+    result = CliRunner().invoke(command, ["--ovens", "0"])
+    assert result.stderr == "bakery: Invalid value for '--ovens': 0 is not a number from 1 on\n"
+
+
+@pytest.mark.parametrize("option", ["--host", "--port"])
+def test_option_of_uvicorn_is_answered_with_ours(option: str) -> None:
+    listening = GatewayCommand("street", [SectionOption("--bind")], callback=lambda **_params: 0)
+    result = CliRunner().invoke(listening, [option, "8000"])
+    line = f"street: No such option {option}; use --bind HOST:PORT\n"
+    assert (result.exit_code, result.stderr) == (2, line)
+
+
+def test_option_of_uvicorn_is_answered_with_the_command_that_listens() -> None:
+    result, _ = call(["--port", "8000"])
+    line = "No such option --port; gateway-interface and gateway-dev have --bind HOST:PORT"
+    assert result.stderr == f"bakery: {line}\n"
+
+
+def test_interrupt_is_status_130_without_a_traceback() -> None:
+    def interrupted(**_params: Any) -> int:
+        raise KeyboardInterrupt
+
+    result = CliRunner().invoke(GatewayCommand("bakery", [], callback=interrupted), [])
+    assert (result.exit_code, result.stderr.strip()) == (130, "")
 
 
 def test_configuration_error_is_one_line_and_status_2() -> None:

@@ -250,6 +250,7 @@ def test_failed_start_up_ends_with_its_status(program: Program) -> None:
     program.start(1, mode="exit3")
     assert program.end() == 3
     assert len(program.lines("start")) == 1
+    assert not program.lines("death")
 
 
 def test_exception_at_start_keeps_its_traceback(program: Program) -> None:
@@ -270,6 +271,7 @@ def test_child_killed_before_it_was_ready_is_started_again(program: Program) -> 
     program.set_mode("serve")
     os.kill(child.os_pid, signal.SIGKILL)
     program.wait_until_ready()
+    assert not program.lines("death")
 
 
 def test_later_failure_to_start_is_tried_again(program: Program) -> None:

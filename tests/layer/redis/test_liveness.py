@@ -78,7 +78,7 @@ def test_all_that_a_lease_writes_has_an_end(redis_url: str) -> None:
         lease.renew()
         sweep(client, KEYS)
         ends = {key: client.pttl(key) for key in client.scan_iter()}
-    assert {KEYS.alive, KEYS.dead, KEYS.incarnation, KEYS.sweep} < set(ends)
+    assert {KEYS.alive, KEYS.dead, KEYS.incarnation, KEYS.renewed, KEYS.sweep} < set(ends)
     assert all(0 < end <= 120_000 for end in ends.values())
 
 
@@ -152,6 +152,25 @@ def test_a_redis_that_refuses_renewals_is_logged_once_and_tried_again(
     refusals = [one for one in caplog.records if "refuses to renew" in one.getMessage()]
     assert len(refusals) == 1
     assert refusals[0].levelno == logging.ERROR
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError, RuntimeError])
+def test_an_unexpected_fault_does_not_end_the_thread(
+    redis_url: str, caplog: pytest.LogCaptureFixture, fault: type[Exception]
+) -> None:
+    told: list[Renewal] = []
+
+    def on_renewed(renewal: Renewal) -> None:
+        told.append(renewal)
+        if len(told) == 1:
+            raise fault
+
+    lease = make_lease(redis_url, 0.5, on_renewed)
+    lease.start()
+    wait_for(lambda: len(told) >= 2)
+    lease.stop(leave=True)
+    faults = [one for one in caplog.records if "renewing the lease failed" in one.getMessage()]
+    assert len(faults) == 1
 
 
 # The word of a supervisor.
@@ -298,3 +317,23 @@ def test_a_process_that_stood_still_lives_on_and_rejoins(redis_url: str) -> None
         running.send_signal(signal.SIGCONT)
         wait_for(lambda: "process" in other.renew().alive)
         assert running.poll() is None
+
+
+LOOPLESS = """
+import asyncio, sys, threading
+from gateway_layer.config import LayerConfig
+from gateway_layer.redis.layer import RedisLayer
+
+async def main():
+    await RedisLayer(LayerConfig(redis=sys.argv[1], lease_s=0.5), "test").start()
+
+asyncio.run(main())
+(thread,) = [one for one in threading.enumerate() if one.name == "gateway-lease"]
+thread.join(20)
+sys.exit(thread.is_alive())
+"""
+
+
+def test_a_lease_without_an_event_loop_is_not_renewed_for_ever(redis_url: str) -> None:
+    run = subprocess.run([sys.executable, "-c", LOOPLESS, redis_url], timeout=50, check=False)
+    assert run.returncode == 0

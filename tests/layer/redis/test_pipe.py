@@ -262,6 +262,9 @@ async def test_an_absent_server_is_one_line_and_its_return_another(
         await pipe.wait_connected(5)
         assert [record.levelname for record in log.records] == ["WARNING", "INFO"]
         assert "unreachable" in log.messages[0]
+        assert log.messages[0].endswith(
+            "; start Redis or Valkey, or name it with --redis; waiting for it"
+        )
         assert "is back" in log.messages[1]
         await pipe.close()
 

@@ -14,6 +14,7 @@ from gateway_layer.wire import (
     read_open,
     split_frames,
     write_entry,
+    write_opening,
 )
 
 FOREIGN: list[Any] = [None, True, 7, -1, 1.5, "text", b"bytes", (), (1,), {}, {"a": 1}]
@@ -81,6 +82,13 @@ def test_a_link_header_has_no_other_field(field: int, value: object) -> None:
 
 def test_an_opening_comes_back() -> None:
     assert read_open(tuple(opening())) == opening()
+
+
+def test_an_opening_is_written_around_its_packed_scope() -> None:
+    fields = tuple(opening())
+    entry = write_opening(envelope_head("p" * 22), fields[:4], pack(fields[4]), fields[5:])
+
+    assert entry == write_entry(envelope_head("p" * 22), None, [pack(fields)])
 
 
 @pytest.mark.parametrize("frame", [None, 5, "c", (), (1,), tuple(opening())[:-1], {}])

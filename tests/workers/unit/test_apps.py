@@ -1,3 +1,4 @@
+import re
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway_layer.errors import ConfigError
-from gateway_worker.apps import is_double_callable, load_app
+from gateway_worker.apps import LoadError, is_double_callable, load_app
 from gateway_worker.config import WorkerConfig
 
 
@@ -152,7 +153,26 @@ def test_a_path_that_is_no_path_is_one_clear_line(folder: Path, path: str) -> No
     ],
 )
 def test_a_missing_module_is_named(folder: Path, path: str, missing: str) -> None:
-    with pytest.raises(ConfigError, match=f"no module '{missing}'"):
+    with pytest.raises(ConfigError, match=f"no module '{missing}' in {re.escape(str(folder))} "):
+        load(folder, ASGI_3, path)
+
+
+def test_a_missing_module_is_told_with_the_real_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match=f" in {re.escape(str(folder))} .*--app-dir"):
+        load_app(WorkerConfig(app="no_such:app"))
+
+
+@pytest.mark.parametrize(
+    ("path", "better"),
+    [("sample.py:app", "sample:app"), ("site/sample.py:app", "site.sample:app")],
+)
+def test_a_file_in_the_place_of_a_module_is_answered_with_the_module(
+    folder: Path, path: str, better: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"name the module, not its file: {better}$"):
         load(folder, ASGI_3, path)
 
 
@@ -200,17 +220,40 @@ def test_a_factory_that_makes_no_application_is_refused(
 def test_an_error_of_the_applications_own_import_passes(
     folder: Path, source: str, error: type[Exception]
 ) -> None:
-    with pytest.raises(error) as caught:
+    with pytest.raises(LoadError, match=r"^importing sample:app failed$") as caught:
         load(folder, source)
-    assert not isinstance(caught.value, ConfigError)
+    assert type(caught.value.__cause__) is error
 
 
-def test_an_attribute_error_within_the_lookup_passes(folder: Path) -> None:
+def test_an_attribute_error_within_the_lookup_is_the_applications(folder: Path) -> None:
     source = "def __getattr__(name):\n    return (3).no_such_thing\n"
-    with pytest.raises(AttributeError, match="no_such_thing"):
+    with pytest.raises(LoadError) as caught:
         load(folder, source)
+    assert "no_such_thing" in caught.value.details
 
 
-def test_an_error_within_a_factory_passes(folder: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
+def test_an_error_within_a_factory_is_the_applications(folder: Path) -> None:
+    with pytest.raises(LoadError) as caught:
         load(folder, "def app():\n    1 / 0\n", factory=True)
+    assert caught.value.details.endswith("ZeroDivisionError: division by zero\n")
+
+
+FILE_IN_TRACEBACK = re.compile(r'^  File "(.*)", line', re.M)
+
+
+def test_the_traceback_of_an_import_begins_in_the_application(folder: Path) -> None:
+    (folder / "deeper.py").write_text("1 / 0\n")
+    with pytest.raises(LoadError) as caught:
+        load(folder, "import deeper\n")
+    details = caught.value.details
+    files = FILE_IN_TRACEBACK.findall(details)
+    assert details.startswith("Traceback (most recent call last):\n")
+    assert files == [str(folder / "sample.py"), str(folder / "deeper.py")]
+
+
+def test_a_syntax_error_is_shown_at_its_place_alone(folder: Path) -> None:
+    with pytest.raises(LoadError) as caught:
+        load(folder, "def f(:\n")
+    details = caught.value.details
+    assert FILE_IN_TRACEBACK.findall(details) == [str(folder / "sample.py")]
+    assert details.splitlines()[-1].startswith("SyntaxError: ")

@@ -9,7 +9,7 @@ from typing import Final
 
 MAX_BATCH: Final = 16
 _TURN_S: Final = 0.005
-"""A batch may keep the loop this long. Far above what 16 quick openings take (0.5 ms), far below
+"""A batch may keep the loop this long. Far above what 16 quick openings take (0.3 ms), far below
 what a person notices."""
 
 
@@ -21,20 +21,18 @@ class BatchSize:
         slow: The application blocks the loop: what must not wait for it should leave before it.
     """
 
-    __slots__ = ("ahead", "size", "slow")
+    __slots__ = ("size", "slow")
 
     def __init__(self) -> None:
         """Start with one, so that a slow application is found out at the cost of one."""
         self.size = 1
         self.slow = False
-        self.ahead = False
 
     def ran(self, count: int, elapsed_s: float) -> None:
         """Learn that `count` openings kept the loop for `elapsed_s` seconds together."""
         if count <= 0:
             return
         self.slow = elapsed_s > _TURN_S
-        self.ahead = elapsed_s * 2 <= _TURN_S
         if elapsed_s * MAX_BATCH <= _TURN_S * count:
             fitting = MAX_BATCH
         else:

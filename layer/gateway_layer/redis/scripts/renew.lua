@@ -3,15 +3,26 @@
 -- KEYS[1]  {p}:alive  zset  pid -> end of its lease, in ms of this server's clock
 -- KEYS[2]  {p}:dead   zset  pid -> when its tombstone goes, in ms
 -- KEYS[3]  {p}:inc    string, set once in the life of this data
--- ARGV[1]  pid, or '' to look without renewing
+-- KEYS[4]  {p}:renewed string, when any process renewed last, in ms
+-- ARGV[1]  pid
 -- ARGV[2]  lease in ms
 -- ARGV[3]  proposed incarnation
 -- ARGV[4]  tombstone in ms
--- ARGV[5]  expiry of the three keys in s
+-- ARGV[5]  expiry of the keys in s
 -- Returns  {now in ms, incarnation, {dead pids}, {live pids}, 1 if ARGV[1] itself was found dead}
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local lease = tonumber(ARGV[2])
 redis.call('SET', KEYS[3], ARGV[3], 'NX')
+local renewed = tonumber(redis.call('GET', KEYS[4]) or now)
+redis.call('SET', KEYS[4], now)
+if now < renewed or now - renewed > lease then
+  -- Nobody renewed for a whole lease: this clock jumped, or everybody stood still. That is
+  -- nobody's death; whoever is dead does not renew the lease that it is given here.
+  for _, pid in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+    redis.call('ZADD', KEYS[1], now + lease, pid)
+  end
+end
 for _, pid in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE')) do
   if pid ~= ARGV[1] then
     redis.call('ZREM', KEYS[1], pid)
@@ -20,12 +31,10 @@ for _, pid in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE')) do
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 local fenced = 0
-if ARGV[1] ~= '' then
-  if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
-    fenced = 1
-  else
-    redis.call('ZADD', KEYS[1], now + tonumber(ARGV[2]), ARGV[1])
-  end
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+  fenced = 1
+else
+  redis.call('ZADD', KEYS[1], now + lease, ARGV[1])
 end
 for _, key in ipairs(KEYS) do
   redis.call('EXPIRE', key, ARGV[5])

@@ -3,7 +3,7 @@
 import h11
 from hypothesis import given, settings, strategies as st
 
-from gateway_interface.core.http1.response import Cut, ResponseWriter
+from gateway_interface.core.http1.response import _OWNED, Cut, ResponseWriter
 
 DATE = b"Tue, 15 Nov 1994 08:12:31 GMT"
 EVENTS = st.lists(st.binary(max_size=30), min_size=1, max_size=4)
@@ -84,5 +84,7 @@ def test_any_headers_are_refused_or_read_back(headers: list[tuple[bytes, bytes]]
     if not response.start(200, headers, DATE):
         return
     lines = response.flush_head().split(b"\r\n")
+    # The writer has its own place for those that it looks at, such as date.
+    headers = [field for field in headers if field[0].lower() not in _OWNED]
     assert lines[1 : len(headers) + 1] == [b": ".join(field) for field in headers]
     assert len(lines) == len(headers) + 5  # status, coding, date, and the two of the end

@@ -1,0 +1,159 @@
+"""Nodes when Redis refuses an entry, or code of ours fails: no other connection is harmed."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from tests.layer.endpoints import INTERFACE, WORKER, Owner, Runner, opening
+
+from gateway_layer.memory import MemoryBroker, MemoryLayer
+from gateway_layer.node import Node
+from gateway_layer.session import State
+
+
+class Refusing(MemoryLayer):
+    """A memory layer whose broker can be told to refuse entries, as a Redis without memory."""
+
+    refuses = False
+
+    def deliver(self, pid: str, entry: bytes) -> None:
+        if self.refuses:
+            asyncio.get_running_loop().call_soon(self.on_refused, pid)
+        else:
+            super().deliver(pid, entry)
+
+
+class FailingOwner(Owner):
+    """A session whose code has a fault."""
+
+    def take_frames(self) -> list[bytes]:
+        raise ZeroDivisionError
+
+    def on_lost(self, reason: str) -> None:
+        raise ZeroDivisionError
+
+    def on_events(self, events: tuple[dict[str, Any], ...]) -> None:
+        raise ZeroDivisionError
+
+
+class Pair:
+    """An interface server's node and a worker's."""
+
+    def __init__(self) -> None:
+        broker = MemoryBroker()
+        self.layers = (Refusing(broker, pid=INTERFACE), Refusing(broker, pid=WORKER))
+        self.interface, self.worker = map(Node, self.layers)
+
+    async def bound(self, connection: str, owner_type: type[Owner] = Owner) -> tuple[Owner, Runner]:
+        owner = owner_type(connection, on_mark=self.interface.mark)
+        runner = Runner(opening(connection, owner.next_epoch()), on_mark=self.worker.mark)
+        self.interface.sessions[connection] = owner
+        self.worker.sessions[connection] = runner
+        self.worker.mark(runner)
+        await until(lambda: owner.state is State.BOUND)
+        return owner, runner
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - any condition, not only what sets an Event
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    pair = Pair()
+    for layer in pair.layers:
+        await layer.start()
+    yield pair
+    for layer in pair.layers:
+        await layer.close()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "gateway.layer")
+    return caplog
+
+
+def event(text: str = "x") -> dict[str, Any]:
+    return {"type": "t", "text": text}
+
+
+async def test_a_refused_entry_ends_the_sessions_on_both_sides(pair: Pair) -> None:
+    owner, runner = await pair.bound("c")
+    pair.layers[1].refuses = True
+    runner.emit([event()], 1)
+    await until(lambda: bool(runner.told("lost")))
+    assert owner.told("lost") == []
+    pair.layers[1].refuses = False
+    await until(lambda: bool(owner.told("lost")))
+    assert owner.events == []
+
+
+async def test_a_peer_is_told_of_a_refusal_as_soon_as_redis_takes_entries(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway_layer.node._RESET_AGAIN_S", 0.01)
+    owner, runner = await pair.bound("c")
+    refused = 0
+
+    def refuse(pid: str) -> None:
+        nonlocal refused
+        refused += 1
+        on_refused(pid)
+
+    on_refused, pair.layers[1].on_refused = pair.layers[1].on_refused, refuse
+    pair.layers[1].refuses = True
+    runner.emit([event()], 1)
+    await until(lambda: refused >= 3)
+    pair.layers[1].refuses = False
+    await until(lambda: bool(owner.told("lost")))
+
+
+async def test_later_sessions_with_a_peer_that_refused_work(pair: Pair) -> None:
+    _, runner = await pair.bound("c")
+    pair.layers[1].refuses = True
+    runner.emit([event()], 1)
+    await until(lambda: bool(runner.told("lost")))
+    pair.layers[1].refuses = False
+    later, late_runner = await pair.bound("later")
+    late_runner.emit([event()], 1)
+    await until(lambda: later.events == [event()])
+    assert later.told("lost") == []
+
+
+async def test_a_fault_in_the_output_of_a_session_ends_it_alone(
+    pair: Pair, log: pytest.LogCaptureFixture
+) -> None:
+    failing, _ = await pair.bound("failing", FailingOwner)
+    owner, runner = await pair.bound("c")
+    failing.emit([event()], 1)
+    owner.emit([event()], 1)
+    await until(lambda: bool(runner.inbox))
+    assert len(failing.told("malformed")) == 1
+    assert "output of connection failing failed" in log.text
+
+
+async def test_a_fault_in_a_frame_of_a_batch_ends_its_connection_alone(
+    pair: Pair, log: pytest.LogCaptureFixture
+) -> None:
+    failing, failing_runner = await pair.bound("failing", FailingOwner)
+    owner, runner = await pair.bound("c")
+    failing_runner.emit([event()], 1)
+    runner.emit([event()], 1)
+    await until(lambda: owner.events == [event()])
+    assert len(failing.told("malformed")) == 1
+    assert "ZeroDivisionError" in log.text
+
+
+async def test_a_fault_in_the_end_of_a_session_keeps_no_other_from_its_own(
+    pair: Pair, log: pytest.LogCaptureFixture
+) -> None:
+    await pair.bound("failing", FailingOwner)
+    owner, _ = await pair.bound("c")
+    pair.layers[0].on_peer_dead(WORKER)
+    assert len(owner.told("lost")) == 1
+    assert "ending a connection failed" in log.text
