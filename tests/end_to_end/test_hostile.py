@@ -126,7 +126,7 @@ def test_pushed_word_of_a_death_is_dropped(gateway: Gateway, redis_server: Embed
         kinds = {unpack(redis.get(key))[0]: key[4:26] for key in redis.keys("gw:{*}:up")}
         frames = [("", DEAD, 0, kinds["worker"].decode())]
         redis.rpush(b"gw:{%b}:push" % kinds["interface"], pack((1, "evil", None, frames)))
-        wait_until(lambda: "pushed by 'evil'" in gateway.interface.stderr, "the warning")
+        wait_until(lambda: "a push of 'evil'" in gateway.interface.stderr, "the warning")
         victim.send(frame(FIN_TEXT, b"alive"))
         assert read_frame(victim) == (FIN_TEXT, b"alive")
 
