@@ -42,6 +42,17 @@ async def echo(scope: Message, receive: Receive, send: Send) -> None:
         )
 
 
+async def address(scope: Message, receive: Receive, send: Send) -> None:
+    """Accept a WebSocket, tell it its reply channel, and take no part in what is pushed to it."""
+    assert scope["type"] == "websocket"
+    await receive()
+    await send({"type": "websocket.accept"})
+    channel = scope["extensions"]["gateway"]["reply_channel"]
+    await send({"type": "websocket.send", "text": channel})
+    while (await receive())["type"] == "websocket.receive":
+        pass
+
+
 async def blocking(scope: Message, receive: Receive, send: Send) -> None:
     """Hold the event loop for `BLOCK_S`, as an application that computes does; then say hello."""
     assert scope["type"] == "http"

@@ -67,8 +67,9 @@ class Idle(asyncio.Protocol):
                 self._opened.set_exception(RuntimeError(f"not 101: {head[:80]!r}"))
                 return
             self._clients.open += 1
+            self._clients.on_open(self)
             self._opened.set_result(None)
-        self._answer_pings()
+        self._take_frames()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Count it."""
@@ -76,8 +77,8 @@ class Idle(asyncio.Protocol):
         if not self._opened.done():
             self._opened.set_exception(RuntimeError("closed during the handshake"))
 
-    def _answer_pings(self) -> None:
-        # An idle server sends control frames alone: unmasked, under 126 bytes (RFC 6455 5.5).
+    def _take_frames(self) -> None:
+        # What a benchmark's server sends is unmasked and under 126 bytes (RFC 6455 5.2).
         while len(self._buffer) >= 2 and len(self._buffer) >= 2 + self._buffer[1]:
             end = 2 + self._buffer[1]
             opcode, payload, self._buffer = self._buffer[0], self._buffer[2:end], self._buffer[end:]
@@ -86,6 +87,8 @@ class Idle(asyncio.Protocol):
                 self._transport.write(
                     bytes((_PONG_HEAD, 0x80 | len(payload))) + b"\0\0\0\0" + payload
                 )
+            else:
+                self._clients.on_frame(self, opcode, payload)
 
 
 class Clients:
@@ -96,6 +99,12 @@ class Clients:
         self.port = port
         self.open = 0
         self.lost = 0
+
+    def on_open(self, socket: "Idle") -> None:
+        """A handshake is done."""
+
+    def on_frame(self, socket: "Idle", opcode: int, payload: bytes) -> None:
+        """A frame that is no ping has come; `opcode` with FIN."""
 
     async def handle(self, command: str, number: float) -> dict[str, Any]:
         """Carry out a command; see the module."""

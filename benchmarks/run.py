@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-from benchmarks import blocking, http, idle, streaming, websocket
+from benchmarks import blocking, http, idle, push, streaming, websocket
 from benchmarks.harness import ROOT, BenchmarkError, Settings, prepare
 from benchmarks.load import wrk_path
 from benchmarks.report import Row, table
@@ -32,6 +32,7 @@ BENCHMARKS: Mapping[str, Callable[[Settings], list[Row]]] = {
     "blocking": blocking.run,
     "streaming": streaming.run,
     "idle": idle.run,
+    "push": push.run,
 }
 RESULTS = ROOT / "benchmarks" / "results"
 _PACKAGES = (
