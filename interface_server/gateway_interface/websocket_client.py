@@ -20,6 +20,7 @@ from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
 from gateway_layer.push.frames import FULL, GONE, OK
 from gateway_layer.session import PART, State, event_cost, join_parts, split_event
+from gateway_layer.wire import CHUNK_BYTES
 
 _HELD_BYTES: Final = 65_536
 """What a client may send before the application has accepted; then its socket is not read."""
@@ -215,7 +216,7 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
             event: Message = {"type": "websocket.receive", key: message}
             cost = event_cost(event)
             self._services.node.outlet.room -= cost
-            self.emit(split_event(event, key), cost)
+            self.emit([event] if cost < CHUNK_BYTES // 4 else split_event(event, key), cost)
         out = ws.pending_output()
         if out:
             self._transport.write(out)

@@ -338,7 +338,7 @@ class WebSocketInstance(Instance):
         cost = event_cost(event)
         if cost > _MAX_MESSAGE_BYTES:
             raise MessageTooLarge(f"a WebSocket message of {cost} bytes; 16 MiB may be sent")
-        if kind == "websocket.send":
+        if kind == "websocket.send" and cost >= CHUNK_BYTES // 4:
             parts = split_event(event, "bytes" if event.get("text") is None else "text")
         else:
             parts = [event]

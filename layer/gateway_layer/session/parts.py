@@ -17,7 +17,7 @@ def event_cost(event: Message) -> int:
 
     Both sides count with this one function, for credit is a running total.
     """
-    payload = event.get("body") or event.get("text") or event.get("bytes")
+    payload = event.get("text") or event.get("bytes") or event.get("body")
     return EVENT_OVERHEAD + len(payload) if payload else EVENT_OVERHEAD
 
 

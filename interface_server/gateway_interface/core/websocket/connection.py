@@ -67,6 +67,7 @@ class WebSocketConnection:
     """
 
     __slots__ = (
+        "_answers",
         "_max_size",
         "_messages",
         "_partial",
@@ -95,6 +96,7 @@ class WebSocketConnection:
         self._partial: bytearray | None = None
         self._partial_utf8: codecs.IncrementalDecoder | None = None
         self._pings = 0
+        self._answers = False  # the library was given something that it may have answered
         self.awaiting_pong = False
         self.closed: Close | None = None
 
@@ -118,6 +120,7 @@ class WebSocketConnection:
             data = self._receive_small(data)
             if not data:
                 return
+        self._answers = True
         protocol.receive_data(data)
         frames = protocol.events_received()
         if not closing:  # after the server's close frame nobody waits for messages
@@ -136,6 +139,7 @@ class WebSocketConnection:
     def receive_eof(self) -> None:
         """Take the end of the transport, orderly or not. Repetition does nothing."""
         if self.closed is None:
+            self._answers = True
             self._protocol.receive_eof()
             self._end()
 
@@ -146,6 +150,9 @@ class WebSocketConnection:
 
     def pending_output(self) -> bytes:
         """Take what the protocol itself has to write: pongs, a close frame; or b""."""
+        if not self._answers:
+            return b""
+        self._answers = False
         return b"".join(self._protocol.data_to_send())
 
     def send_text(self, text: str) -> bytes:
@@ -178,6 +185,7 @@ class WebSocketConnection:
             raise ValueError(f"close reason of more than {_MAX_REASON_BYTES} bytes")
         if self._protocol.state is not _OPEN:
             return b""
+        self._answers = True
         self._protocol.send_close(code, reason)
         return self.pending_output()
 
@@ -191,6 +199,7 @@ class WebSocketConnection:
             return b""
         self._pings += 1
         self.awaiting_pong = True
+        self._answers = True
         self._protocol.send_ping(self._ping_payload())
         return self.pending_output()
 
