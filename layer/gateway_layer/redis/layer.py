@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from gateway_layer.redis.keys import (
     TOMBSTONE_S,
     Keys,
 )
+from gateway_layer.redis.lists import Backlog, QueueReader
 from gateway_layer.redis.liveness import Lease, Renewal, boot_time_s
 from gateway_layer.redis.pipe import Pipe, ServerInfo, Troubles
 from gateway_layer.redis.resp import RedisReplyError, pack_command
@@ -79,7 +80,7 @@ class RedisLayer(ChannelLayer):
             on_disconnected=self._on_disconnected,
             troubles=self._troubles,
         )
-        self._pulls: dict[str, _QueueReader] = {}
+        self._pulls: dict[str, QueueReader] = {}
         inbox = self._keys.inbox(self.pid)
         pushes = self._keys.pushes(self.pid)
         self._pushes: Final = pushes
@@ -89,8 +90,8 @@ class RedisLayer(ChannelLayer):
         )
         self._read_turn = 0
         self._read_timer: asyncio.TimerHandle | None = None
-        self._inboxes: dict[str, _Backlog] = {}
-        self._queues: dict[str, _Backlog] = {}
+        self._inboxes: dict[str, Backlog] = {}
+        self._queues: dict[str, Backlog] = {}
         self._absent_since: dict[str, float] = {}
         self._buried: set[str] = set()
         self._clock_offset_ms = 0.0
@@ -133,10 +134,12 @@ class RedisLayer(ChannelLayer):
         """See the contract."""
         self._closing = True
         self._ready = False
+        for reader in self._pulls.values():
+            reader.stop()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, lambda: self._lease.stop(leave=True))
         for reader in self._pulls.values():
-            await reader.pipe.close()
+            await reader.close()
         await self._reader.close()
         await self._writer.close()
 
@@ -167,6 +170,9 @@ class RedisLayer(ChannelLayer):
             self._read_timer.cancel()
         self._read_inbox()
         self._maybe_renew()
+
+    def _on_queue_connected(self, server: ServerInfo) -> None:
+        self.incarnation = server.run_id
 
     def _maybe_renew(self) -> None:
         # Before the first registration `start` decides; after a loss this is the way back: the
@@ -301,7 +307,14 @@ class RedisLayer(ChannelLayer):
         """See the contract."""
         reader = self._pulls.get(queue)
         if reader is None:
-            reader = self._pulls[queue] = _QueueReader(self, queue)
+            reader = self._pulls[queue] = QueueReader(
+                self._address,
+                self._keys.queue(queue),
+                f"{self.kind}-pull-{queue}",
+                self._troubles,
+                self._on_queue_connected,
+                self.refused,
+            )
         reader.pull(count, on_entries)
 
     # Writing.
@@ -310,7 +323,7 @@ class RedisLayer(ChannelLayer):
         """See the contract."""
         backlog = self._queues.get(queue)
         if backlog is None:
-            backlog = _Backlog(self._writer, self._keys.queue(queue), QUEUE_BACKLOG_TTL_S)
+            backlog = Backlog(self._writer, self._keys.queue(queue), QUEUE_BACKLOG_TTL_S)
             self._queues[queue] = backlog
         self._require_ready()
 
@@ -331,7 +344,7 @@ class RedisLayer(ChannelLayer):
         if backlog is None:
             key = self._keys.inbox(pid)
             refused = partial(self._on_entry_refused, pid)
-            backlog = _Backlog(self._writer, key, INBOX_BACKLOG_TTL_S, refused)
+            backlog = Backlog(self._writer, key, INBOX_BACKLOG_TTL_S, refused)
             self._inboxes[pid] = backlog
         if backlog.length > _INBOX_CAPACITY:
             self.found_dead(pid)
@@ -399,104 +412,6 @@ class RedisLayer(ChannelLayer):
             # This process stood still, or could not renew: others may hold it for dead, so it
             # writes nothing until it has renewed.
             raise LayerUnavailable("the lease of this process has lapsed; it is being renewed")
-
-
-class _Backlog:
-    """A list in Redis that gets an expiry while nobody keeps it empty."""
-
-    __slots__ = ("_kept", "_on_refused", "_ttl_s", "_writer", "key", "length")
-
-    def __init__(
-        self, writer: Pipe, key: bytes, ttl_s: int, on_refused: Callable[[], None] | None = None
-    ) -> None:
-        self.key: Final = key
-        self.length = 0
-        self._writer = writer
-        self._ttl_s = ttl_s
-        self._on_refused = on_refused
-        self._kept = 0.0
-
-    def on_length(self, length: Any, _index: int, count: int) -> None:
-        """Take in the reply to a push."""
-        if length.__class__ is int:
-            self.length = length
-            if length > count:
-                self.keep()
-        elif isinstance(length, RedisReplyError) and self._on_refused is not None:
-            self._on_refused()
-
-    def keep(self) -> None:
-        """Renew the expiry, at most once a second."""
-        now = time.monotonic()
-        if now - self._kept >= 1.0:
-            self._kept = now
-            with contextlib.suppress(LayerUnavailable):  # 64 MiB wait to leave: next time
-                self._writer.write(pack_command("EXPIRE", self.key, self._ttl_s), None)
-
-
-class _QueueReader:
-    """The connection that pulls from one queue; its reads block, so nothing else goes on it."""
-
-    def __init__(self, layer: RedisLayer, queue: str) -> None:
-        self._layer: Final = layer
-        self._key: Final = layer._keys.queue(queue)
-        self._want: tuple[int, OnEntries] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._commands: dict[int, bytes] = {}
-        self.pipe: Final = Pipe(
-            layer._address,
-            name=f"{layer.kind}-pull-{queue}",
-            blocking_s=PULL_TIMEOUT_S,
-            on_connected=self._on_connected,
-            on_disconnected=None,
-            troubles=layer._troubles,
-        )
-        self.pipe.start()
-
-    def pull(self, count: int, on_entries: OnEntries) -> None:
-        """Ask for up to `count` entries, as soon as the connection is there."""
-        assert self._want is None, "one pull per queue at a time"
-        self._want = (count, on_entries)
-        if self.pipe.connected:
-            self._ask()
-        else:
-            self._finish_later()
-
-    def _on_connected(self, server: ServerInfo) -> None:
-        self._layer.incarnation = server.run_id
-        if self._want:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._ask()
-
-    def _ask(self) -> None:
-        assert self._want is not None, "asked without a pull"
-        count = self._want[0]
-        command = self._commands.get(count)
-        if command is None:
-            command = pack_command("BLMPOP", PULL_TIMEOUT_S, 1, self._key, "LEFT", "COUNT", count)
-            self._commands[count] = command
-        self.pipe.write(command, self._on_reply)
-
-    def _on_reply(self, reply: Any) -> None:
-        if isinstance(reply, RedisReplyError):
-            self._layer.refused(self._key.decode(), reply)
-            self._finish_later()
-        else:
-            # Where the connection broke, what Redis popped for us is lost, and the interface
-            # server finds out by its deadline.
-            self._finish(reply[1] if reply.__class__ is list else ())
-
-    def _finish_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(PULL_TIMEOUT_S, self._finish, ())
-
-    def _finish(self, entries: Sequence[bytes]) -> None:
-        assert self._want is not None, "finished without a pull"
-        _count, on_entries = self._want
-        self._want = None
-        if not self._layer._closing:
-            on_entries(entries)
 
 
 def _as_error(value: Any) -> Exception:

@@ -10,7 +10,7 @@ from fakeredis import TcpFakeServer
 from fakeredis._commands import command
 from fakeredis._socket._fakesocket import FakeSocket
 
-from gateway_layer.base import ChannelLayer
+from gateway_layer.base import PULL_TIMEOUT_S, ChannelLayer
 from gateway_layer.config import LayerConfig
 from gateway_layer.embedded import EmbeddedServer
 from gateway_layer.memory import MemoryBroker, MemoryLayer
@@ -21,7 +21,13 @@ from gateway_layer.redis.liveness import Lease, announce_death
 
 
 class World(ABC):
-    """Layers that share one store, and what can befall it."""
+    """Layers that share one store, and what can befall it.
+
+    Attributes:
+        forgets_after_s: How long the store may go on reading for a connection that is closed.
+    """
+
+    forgets_after_s = 0.0
 
     def __init__(self) -> None:
         self.stack = AsyncExitStack()
@@ -134,6 +140,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         found = MemoryWorld()
     elif request.param == "fakeredis":
         found = RedisWorld(request.getfixturevalue("fake_url"))
+        # A blocked read of it ends by its time-out alone; a real server drops it at once.
+        found.forgets_after_s = PULL_TIMEOUT_S + 0.5
     else:
         server: EmbeddedServer = request.getfixturevalue("redis_server")
         found = RedisWorld(server.url)

@@ -124,6 +124,7 @@ class TestQueues:
         got: list[Any] = []
         leaving.pull("q", 1, got.append)
         await leaving.close()
+        await asyncio.sleep(world.forgets_after_s)
         await soon(push(layer, b"a"))
         assert await soon(pull(layer)) == [b"a"]
         assert got == []
