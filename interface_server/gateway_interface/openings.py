@@ -1,6 +1,7 @@
 """Openings: pushed to a queue, admitted or recalled, pushed again when a worker refused them."""
 
 import asyncio
+from abc import abstractmethod
 from typing import Final, NamedTuple
 
 from gateway_interface.config import InterfaceConfig
@@ -44,17 +45,17 @@ class OpeningSession(InterfaceSession):
         self.opening = None
         self.entry = b""
 
+    @abstractmethod
     def on_queue_full(self) -> None:
         """The queue holds all it may: answer 503 with Retry-After."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_expired(self) -> None:
         """Nobody has claimed the opening before its deadline: answer 504."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_unavailable(self) -> None:
         """Redis cannot be reached, or has lost what was queued: answer 503."""
-        raise NotImplementedError
 
 
 class Openings:

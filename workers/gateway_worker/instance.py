@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from abc import abstractmethod
 from collections.abc import MutableMapping
 from typing import Any, Final, Protocol
 
@@ -113,27 +114,27 @@ class Instance(WorkerSession):
         return f"{self.scope.get('type')} {self.scope.get('path', '')!r}"
 
     @property
+    @abstractmethod
     def finished(self) -> bool:
         """Whether the application has said all that its protocol needs."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def owes_answer(self) -> bool:
         """Whether returning now is a fault of the application."""
-        raise NotImplementedError
 
     @property
     def left(self) -> bool:
         """Whether nobody takes any more what the application sends."""
         return self._disconnect is not None
 
+    @abstractmethod
     async def receive(self) -> Message:
         """ASGI `receive`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def send(self, message: MutableMapping[str, Any]) -> None:
         """ASGI `send`."""
-        raise NotImplementedError
 
     # Waiting. Whoever waits, in `receive` or `send`, is woken by anything and looks again. A bare
     # future costs a third of an asyncio.Event, and an idle connection holds one.
