@@ -53,8 +53,9 @@ class ScriptedServer:
             time.sleep(60)  # noqa: ASYNC251 (an import that takes long)
         assert on_ready is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.ended.set)
+        self.say("ready")
         on_ready()
-        self.say("ready")  # after the supervisor was told: a test may kill it upon this word
+        self.say("told")  # the supervisor knows: a test may kill it upon this word
         if self.mode == "deaf":
             time.sleep(60)  # noqa: ASYNC251 (a loop that is blocked)
         await self.ended.wait()

@@ -204,7 +204,7 @@ def test_killed_child_is_announced_and_started_again(program: Program) -> None:
     program.wait_until_ready()
     victim = program.lines("ready")[0]
     os.kill(victim.os_pid, signal.SIGKILL)
-    heir = program.wait_for("ready", 3)[2]
+    heir = program.wait_for("told", 3)[2]
     assert heir.index == victim.index
     assert heir.pid != victim.pid
     assert [line.pid for line in program.lines("death")] == [victim.pid]
@@ -225,7 +225,7 @@ def test_child_that_dies_young_again_waits_longer(program: Program) -> None:
     program.start(1)
     program.wait_until_ready()
     for count in (1, 2, 3):
-        os.kill(program.wait_for("ready", count)[-1].os_pid, signal.SIGKILL)
+        os.kill(program.wait_for("told", count)[-1].os_pid, signal.SIGKILL)
         program.wait_for("death", count)
     program.wait_for("ready", 4)
     assert re.findall(r"next start in (\S+) s", program.err) == ["0", "0.1", "0.2"]
@@ -372,7 +372,7 @@ def test_children_drain_when_the_parent_is_killed(program: Program) -> None:
 
 def test_child_with_a_blocked_loop_ends_when_the_parent_is_killed(program: Program) -> None:
     program.start(1, mode="deaf", graceful_s=0.2)
-    child = program.wait_for("ready")[0]
+    child = program.wait_for("told")[0]
     program.send(signal.SIGKILL)
     wait_until(lambda: not is_running(child.os_pid))
 
