@@ -28,6 +28,7 @@ MAX_TEXT = 1000
 MAX_FRAME = 8192  # characters: a text of 1,000, each escaped as \uXXXX, and its envelope
 BURST = 10  # lines at once; then one each
 REFILL_S = 0.5
+HANDED_OVER = 1012  # the code of the disconnect when another worker goes on with the socket
 
 # Control characters, lone surrogates, and marks that change the direction of what follows.
 UNWANTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -67,7 +68,7 @@ class Chat:
             await self._live(receive, send)
         elif scope["path"] == "/ws":
             with contextlib.suppress(OSError):  # the client left while it was being told
-                await self._talk(receive, send)
+                await self._talk(scope, receive, send)
         else:
             await receive()
             await send({"type": "websocket.close"})
@@ -80,24 +81,34 @@ class Chat:
         await self.room.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _talk(self, receive: Receive, send: Send) -> None:
-        """Speak with one client from its handshake to its leaving."""
+    async def _talk(self, scope: Event, receive: Receive, send: Send) -> None:
+        """Speak with one client from its handshake to its leaving.
+
+        When this worker goes, another goes on with the socket: it finds in the state who it is.
+        Under other servers there is no state, and the socket closes with its server.
+        """
         await receive()
-        await send({"type": "websocket.accept"})
-        name = await read_name(receive, send)
+        await send({"type": "websocket.accept", "resume": True})
+        state = scope.get("extensions", {}).get("gateway", {}).get("state", {})
+        name = state.get("name") or await read_name(receive, send)
         if name is None:
             return
-        member = await self.room.enter(name)
+        member = await self.room.enter(name, state.get("id", ""))
+        state.update(name=name, id=member.id)
         writer = asyncio.create_task(write_frames(member, send))
+        code = 0
         try:
-            await self._read_lines(member, receive)
+            code = await self._read_lines(member, receive)
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
-            await self.room.leave(member)
+            if code == HANDED_OVER:
+                self.room.hand_over(member)
+            else:
+                await self.room.leave(member)
 
-    async def _read_lines(self, member: Member, receive: Receive) -> None:
-        """Give what the client says to the room, until it leaves."""
+    async def _read_lines(self, member: Member, receive: Receive) -> int:
+        """Give what the client says to the room, until it leaves; return the close code."""
         allowance, since = float(BURST), time.monotonic()
         while (event := await receive())["type"] == "websocket.receive":
             now = time.monotonic()
@@ -115,6 +126,7 @@ class Chat:
                 await self.room.say(member, text)
             except RoomUnavailable:
                 member.put(error_frame("The room is out of reach: that was not sent.", text))
+        return int(event.get("code", 0))
 
 
 async def read_name(receive: Receive, send: Send) -> str | None:

@@ -55,8 +55,8 @@ class Member:
         frames: JSON texts to send. None means that the member was too slow and is out.
     """
 
-    def __init__(self, name: str) -> None:
-        self.id = secrets.token_urlsafe(9)
+    def __init__(self, name: str, member_id: str = "") -> None:
+        self.id = member_id or secrets.token_urlsafe(9)
         self.name = name
         self.frames: asyncio.Queue[str | None] = asyncio.Queue(QUEUED_FRAMES)
 
@@ -121,10 +121,13 @@ class Room:
             await self._redis.aclose()
             self._redis = None
 
-    async def enter(self, name: str) -> Member:
-        """Add a member. Its first frame is the welcome: last lines, and who is there."""
+    async def enter(self, name: str, member_id: str = "") -> Member:
+        """Add a member. Its first frame is the welcome: last lines, and who is there.
+
+        One that comes over from another worker has its id already, and nobody is told.
+        """
         await self.start()
-        member = Member(name)
+        member = Member(name, member_id)
         lines = await self._history()
         await self._refresh({member.id: member})
         people = {**self._people, member.id: name}
@@ -140,9 +143,14 @@ class Room:
             )
         )
         self._members[member.id] = member
-        with contextlib.suppress(RoomUnavailable):
-            await self._announce("join", member.id, name)
+        if not member_id:
+            with contextlib.suppress(RoomUnavailable):
+                await self._announce("join", member.id, name)
         return member
+
+    def hand_over(self, member: Member) -> None:
+        """Remove a member that goes on in another worker: nobody is told."""
+        self._members.pop(member.id, None)
 
     async def leave(self, member: Member) -> None:
         """Remove a member; does nothing the second time."""

@@ -140,6 +140,7 @@ def _websocket(field: str, help_text: str, **attrs: Any) -> click.Parameter:
 _LISTEN = "Listening"
 _PUSH = "Push API"
 _QUEUES = "Queues"
+_SURVIVAL = "When a worker or Redis is gone"
 
 main = GatewayCommand(
     "gateway-interface",
@@ -168,6 +169,11 @@ main = GatewayCommand(
         _interface(
             "graceful_timeout_s",
             "How long SIGTERM waits for what is under way",
+            _LISTEN,
+        ),
+        _interface(
+            "drain_period_s",
+            "Over how long SIGTERM closes WebSockets, evenly; 0: at once",
             _LISTEN,
         ),
         _interface(
@@ -202,6 +208,26 @@ main = GatewayCommand(
             "queue_deadline_s",
             "How long a request may wait for a worker; then 504",
             _QUEUES,
+        ),
+        _interface(
+            "resume_timeout_s",
+            "How long a WebSocket waits for another worker when its own is gone; then 1013",
+            _SURVIVAL,
+        ),
+        _interface(
+            "redis_grace_s",
+            "How long sockets stay open without Redis; then 1013",
+            _SURVIVAL,
+        ),
+        _interface(
+            "retry_body_bytes",
+            "Largest body of an idempotent request that is repeated when its worker dies; 0: none",
+            _SURVIVAL,
+        ),
+        _interface(
+            "retry_idempotency_key",
+            "Repeat any request with an Idempotency-Key as if it were idempotent",
+            _SURVIVAL,
         ),
         _limit("max_head_bytes", "Request line and headers together; then 431"),
         _limit("max_headers", "Header lines of a request; then 431"),

@@ -108,6 +108,22 @@ class InterfaceConfig:
     graceful_timeout_s: float = 30.0
     """How long SIGTERM waits for what is under way."""
 
+    drain_period_s: float = 0.0
+    """Over how long SIGTERM closes WebSockets with 1012, evenly, so that their clients do not all
+    come back at once; 0: at once. Within `graceful_timeout_s`."""
+
+    resume_timeout_s: float = 30.0
+    """How long a WebSocket whose instance is gone waits for another worker; then 1013."""
+
+    redis_grace_s: float = 30.0
+    """How long sockets stay open without Redis; then WebSockets are closed with 1013."""
+
+    retry_body_bytes: int = 65_536
+    """An idempotent request whose worker died is repeated if its body is no larger."""
+
+    retry_idempotency_key: bool = False
+    """Repeat requests of any method that carry an Idempotency-Key, too."""
+
     limits: Limits = field(default_factory=Limits)
     websocket: WebSocketOptions = field(default_factory=WebSocketOptions)
 

@@ -10,7 +10,7 @@ from gateway_interface.core.http1.head import Refusal, RequestHead, Signal
 from gateway_interface.core.http1.request import RequestReader
 from gateway_interface.core.http1.response import CONTINUE, Cut, ResponseWriter, simple_response
 from gateway_interface.core.websocket import Handshake
-from gateway_interface.http_exchange import HttpExchange
+from gateway_interface.http_exchange import HttpExchange, may_repeat
 from gateway_interface.scopes import endpoint, http_scope
 from gateway_interface.services import FOREVER, Services, log_access
 from gateway_interface.websocket_client import WebSocketClient
@@ -188,12 +188,15 @@ class HttpConnection(asyncio.Protocol):
             self._upgrade(head)
             return
         keep_alive = head.keep_alive and not services.draining
+        config = services.config
+        by_key = config.retry_idempotency_key
         exchange = HttpExchange(
             self,
             head,
             services.ids.new(),
             services.limits.window_bytes,
             keep_alive=keep_alive,
+            spare_bytes=config.retry_body_bytes if may_repeat(head, by_key=by_key) else 0,
         )
         body = b""
         if exchange.body_ended:
@@ -301,10 +304,21 @@ class HttpConnection(asyncio.Protocol):
         """A worker has the request: from now on it is the response that is waited for."""
         exchange = self._exchange
         if exchange is not None:
+            self._services.openings.claimed(exchange)
             if not exchange.body_ended:
                 self._read_body(exchange)
             else:
                 self._set_deadline(exchange)
+
+    def reopen(self) -> None:
+        """Have another worker answer the request."""
+        if self._exchange is not None:
+            self.deadline = self._services.loop.time() + self._services.config.queue_deadline_s
+            self._services.openings.reopen(self._exchange, paced=False)
+
+    def room(self) -> None:
+        """More of the body may be read."""
+        self._on_room()
 
     def body_wanted(self) -> None:
         """The application asks for the body."""

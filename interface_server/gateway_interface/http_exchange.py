@@ -1,5 +1,7 @@
 """One HTTP request and its response: the session between a client's connection and a worker."""
 
+import logging
+from collections import deque
 from typing import Any, Final, Protocol
 
 from gateway_interface.core.http1.head import RequestHead
@@ -9,6 +11,14 @@ from gateway_layer.codec import Message
 from gateway_layer.errors import ProtocolError
 from gateway_layer.node import Node
 from gateway_layer.wire import EVENT_OVERHEAD
+
+_log = logging.getLogger("gateway.interface")
+
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""RFC 9110 9.2.2: doing it twice is as doing it once."""
+
+_TRIES: Final = 2
+"""How often a request is opened again because its worker died."""
 
 _DISCONNECT: Final[Message] = {"type": "http.disconnect"}
 _LAST_PIECE: Final[Message] = {"type": "http.request", "body": b"", "more_body": False}
@@ -43,6 +53,24 @@ class Requester(Protocol):
     def refused(self) -> None:
         """A worker gave the opening back."""
 
+    def reopen(self) -> None:
+        """Have another worker answer the request."""
+
+    def room(self) -> None:
+        """More of the body may be read."""
+
+
+def may_repeat(head: RequestHead, *, by_key: bool) -> bool:
+    """Tell whether a request may be given to another worker when its own died.
+
+    Args:
+        head: The request.
+        by_key: An Idempotency-Key makes any method repeatable.
+    """
+    if head.method in _IDEMPOTENT:
+        return True
+    return by_key and any(name == b"idempotency-key" for name, _value in head.headers)
+
 
 class HttpExchange(OpeningSession):
     """One request.
@@ -54,7 +82,9 @@ class HttpExchange(OpeningSession):
         expects: The client still waits for `100 Continue`.
     """
 
-    __slots__ = ("_requester", "body_ended", "expects", "head", "writer")
+    KEEPS_EVENTS = False  # a next instance needs the whole body, not what the last left of it
+
+    __slots__ = ("_requester", "_sent", "_spare", "body_ended", "expects", "head", "writer")
 
     def __init__(
         self,
@@ -64,12 +94,25 @@ class HttpExchange(OpeningSession):
         window: int,
         *,
         keep_alive: bool,
+        spare_bytes: int = 0,
     ) -> None:
-        """Begin an exchange that nobody has claimed."""
+        """Begin an exchange that nobody has claimed.
+
+        Args:
+            requester: The client's connection.
+            head: Of the request.
+            connection: The exchange's id.
+            window: Cost of events that the worker may have under way to the client.
+            keep_alive: The client's connection may serve another request.
+            spare_bytes: How much of the body behind the opening may be kept for another worker;
+                0 also where the request may not be repeated.
+        """
         super().__init__(connection, window)
         self._requester = requester
         self.head = head
         self.writer = ResponseWriter(head.method, head.http_version, keep_alive)
+        self._spare = spare_bytes
+        self._sent: list[tuple[list[Message], int]] | None = None
         self.body_ended = head.content_length == 0
         self.expects = head.expect_continue
 
@@ -93,12 +136,23 @@ class HttpExchange(OpeningSession):
         """Pass a piece of the body on."""
         event: Message = {"type": "http.request", "body": piece, "more_body": True}
         self._requester.node.outlet.room -= len(piece)
-        self.emit([event], EVENT_OVERHEAD + len(piece))
+        self._emit_and_keep(event, EVENT_OVERHEAD + len(piece))
 
     def emit_body_end(self) -> None:
         """Say that the body is complete."""
         self.body_ended = True
-        self.emit([_LAST_PIECE], EVENT_OVERHEAD)
+        self._emit_and_keep(_LAST_PIECE, EVENT_OVERHEAD)
+
+    def _emit_and_keep(self, event: Message, cost: int) -> None:
+        """Send a piece of the body, and keep it as long as another worker may need it."""
+        parts = [event]
+        if self._spare > 0:
+            self._spare -= cost
+            if self._spare > 0:
+                self._sent = [*(self._sent or ()), (parts, cost)]
+            else:
+                self._sent = None  # too large: this request is answered by this worker or by none
+        self.emit(parts, cost)
 
     def disconnect(self) -> None:
         """The client has left, or gets no answer of the application any more."""
@@ -138,10 +192,33 @@ class HttpExchange(OpeningSession):
         else:
             self._requester.finished()
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether another worker may answer: idempotent, all of the body here, no answer begun."""
+        return self._spare > 0 and not self.writer.started and self.resumed < _TRIES
+
+    def next_epoch(self) -> int:
+        """Begin a new opening: the next instance gets the body from its beginning."""
+        self._journal = None
+        if self._sent is not None:
+            self._held = deque(self._sent)
+        return super().next_epoch()
+
+    def on_room(self) -> None:
+        """The link to the worker is not full any more."""
+        self.release_held()
+        self._requester.room()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the link to the worker is full."""
+        return self.worker in self._requester.node.full
+
     def on_claimed(self) -> None:
         """A worker has the request."""
-        super().on_claimed()
         self._requester.claimed()
+        if self._spare <= 0:
+            self.opening = None
 
     def on_confirmed(self, seq: int) -> None:
         """The application asks for the body: its first wish sends `100 Continue`."""
@@ -150,7 +227,9 @@ class HttpExchange(OpeningSession):
 
     def on_done(self, outcome: str) -> None:
         """The application ended without a complete answer."""
-        if outcome == "drain":
+        if outcome == "drain" and self.repeatable:
+            self._requester.reopen()
+        elif outcome == "drain":
             self._requester.fail(503, "the worker stopped", retry_after=True)
         else:
             self._requester.fail(500, "Internal Server Error")
@@ -159,9 +238,18 @@ class HttpExchange(OpeningSession):
         """Certainly not started: another worker shall have it."""
         self._requester.refused()
 
+    def on_detached(self, reason: str) -> None:
+        """No worker lets go of a request."""
+        self._requester.fail(502, "the worker let go of the request")
+
     def on_lost(self, reason: str) -> None:
-        """The worker died, or a part of its answer may be missing."""
-        self._requester.fail(502, "the worker died")
+        """The worker died, or has forgotten this request."""
+        if self.repeatable:
+            self._requester.reopen()
+        else:
+            if self.resumed >= _TRIES:
+                _log.error("workers die of this request: %s %r", self.head.method, self.head.path)
+            self._requester.fail(502, "the worker died")
 
     def on_malformed(self, reason: str) -> None:
         """The worker sent what cannot be read."""
@@ -173,6 +261,9 @@ class HttpExchange(OpeningSession):
 
     def on_expired(self) -> None:
         """No worker took the request in time."""
+        if not self._requester.node.layer.available:
+            self.on_unavailable()
+            return
         self._requester.fail(504, "no worker took the request in time")
 
     def on_unavailable(self) -> None:

@@ -1,7 +1,14 @@
-"""Openings: pushed to a queue, admitted or recalled, pushed again when a worker refused them."""
+"""Openings: put before the workers, taken back, and repeated when an instance is gone.
+
+A connection's opening is pushed again, under a new epoch, when it certainly was not started (a
+worker refused it), or when it does no harm to start it twice (`OpeningSession.repeatable`). What
+else may have been started somewhere waits for its claim, and gets an error when none can come.
+"""
 
 import asyncio
 from abc import abstractmethod
+from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from gateway_interface.config import InterfaceConfig
@@ -10,11 +17,28 @@ from gateway_layer.errors import LayerUnavailable
 from gateway_layer.session import InterfaceSession, State
 from gateway_layer.wire import OPEN, write_opening
 
-_AFTER_DEATH_S: Final = 0.2
-"""A worker died: so long after it, what nobody has claimed is looked for in its queue."""
+_LOOK_AFTER_S: Final = 0.2
+"""A worker died, or Redis came back: so long after it, what nobody has claimed is looked for."""
 
-_UNCLAIMED_S: Final = 0.6
-"""What is in no queue then, and is still not claimed so much later, died with the worker."""
+_REPEAT_AFTER_S: Final = 0.3
+"""What was in no queue then may just have been taken by a worker that is well: so much later, what
+is still not claimed is pushed again, if it may be."""
+
+_DEAD_AFTER_S: Final = 0.6
+_LOST_AFTER_S: Final = 1.6
+"""What may not be pushed again gets its error so long after it was found in no queue: a worker's
+death is then a second ago, Redis's return two."""
+
+_LOOKS_A_TURN: Final = 16
+_LOOK_PAUSE_S: Final = 0.005
+"""Looking searches the whole queue, a quarter of a millisecond: never many at a time."""
+
+_OLD_S: Final = 5.0
+"""What nobody has claimed for so long is looked for, too: a worker may have lost it on its way out
+of the queue, without a death."""
+
+_RETURNING: Final = 64
+"""WebSockets of gone instances that are in the queues at once; the others wait for their turn."""
 
 
 class Opening(NamedTuple):
@@ -30,7 +54,12 @@ class Opening(NamedTuple):
 
 
 class OpeningSession(InterfaceSession):
-    """A session that remembers its opening until a worker has claimed it."""
+    """A session that remembers its opening for as long as it may be needed again.
+
+    Attributes:
+        opening: None when it will not be pushed again.
+        entry: As it was pushed last; empty while it is in no queue.
+    """
 
     __slots__ = ("entry", "opening")
 
@@ -40,10 +69,10 @@ class OpeningSession(InterfaceSession):
         self.opening: Opening | None = None
         self.entry = b""
 
-    def on_claimed(self) -> None:
-        """The worker has the opening now."""
-        self.opening = None
-        self.entry = b""
+    @property
+    @abstractmethod
+    def repeatable(self) -> bool:
+        """Whether it does no harm if two instances are started for the connection."""
 
     @abstractmethod
     def on_queue_full(self) -> None:
@@ -64,15 +93,23 @@ class Openings:
     Attributes:
         recalled: Openings taken back from a queue, so far.
         refused: Openings that a worker gave back, so far.
+        repeated: Openings pushed again after an instance was gone, so far.
     """
 
     def __init__(self, layer: ChannelLayer, config: InterfaceConfig) -> None:
-        """Use one layer, with the capacity and the deadline of `config`."""
+        """Use one layer, with the capacity and the deadlines of `config`."""
         self.recalled = 0
         self.refused = 0
+        self.repeated = 0
         self._layer: Final = layer
         self._capacity: Final = config.queue_capacity
         self._deadline_ms: Final = int(config.queue_deadline_s * 1000)
+        self._resume_s: Final = config.resume_timeout_s
+        self._waiting: dict[OpeningSession, None] = {}  # for Redis
+        self._returning: dict[OpeningSession, float] = {}  # -> deadline; in a queue
+        self._turn: dict[OpeningSession, float] = {}  # -> deadline; until others have returned
+        self._to_look: deque[tuple[OpeningSession, bytes, str, float]] = deque()
+        self._looking = False
 
     def open(
         self,
@@ -83,7 +120,7 @@ class Openings:
         body: bytes = b"",
         more: bool = False,
     ) -> None:
-        """Push the first opening of a connection.
+        """Push the first opening of a connection; without Redis it waits for it.
 
         The session hears of trouble through `on_queue_full` and `on_unavailable`, perhaps before
         this returns.
@@ -92,28 +129,64 @@ class Openings:
         session.opening = Opening(queue, kind, raw_scope, body, more, deadline_ms)
         self._push(session, session.opening)
 
-    def open_again(self, session: OpeningSession) -> None:
-        """Push an opening that certainly was not started, as a new epoch with the old deadline."""
-        if session.opening is not None:
-            self._push(session, session.opening)
+    def reopen(self, session: OpeningSession, *, paced: bool) -> None:
+        """Ask for another instance, for a connection whose last one is gone.
+
+        Args:
+            session: It has an opening.
+            paced: It may wait for its turn, and for `resume_timeout_s`; expiry is told by
+                `on_expired`. Without, the opening has a deadline like the first.
+        """
+        if session in self._turn:
+            return
+        self._returning.pop(session, None)
+        self.repeated += 1
+        session.resumed += 1
+        if paced:
+            self._turn[session] = asyncio.get_running_loop().time() + self._resume_s
+            session.detach()
+            self._next_turn()
+        else:
+            self._renew(session, self._deadline_ms)
+
+    def _next_turn(self) -> None:
+        while self._turn and len(self._returning) < _RETURNING:
+            session = next(iter(self._turn))
+            self._returning[session] = self._turn.pop(session)
+            self._renew(session, int(self._resume_s * 1000))
+
+    def _renew(self, session: OpeningSession, deadline_ms: int) -> None:
+        assert session.opening is not None, "kept as long as the session may be opened again"
+        session.opening = session.opening._replace(deadline_ms=self._layer.now_ms() + deadline_ms)
+        self._push(session, session.opening)
 
     def _push(self, session: OpeningSession, opening: Opening) -> None:
+        """Push under a new epoch."""
         queue, kind, raw_scope, body, more, deadline_ms = opening
         layer = self._layer
         before = (session.connection, OPEN, session.next_epoch(), kind)
-        after = (0, None, body, more, deadline_ms, layer.incarnation, session.window)
+        how_often, how_long = (session.resumed, session.kept), (deadline_ms, layer.incarnation)
+        after = (*how_often, body, more, *how_long, session.window)
         entry = session.entry = write_opening(layer.head, before, raw_scope, after)
 
         def on_pushed(place: int | Exception) -> None:
             if isinstance(place, int):
-                if place > self._capacity:
+                if place > self._capacity and not session.resumed:
                     self._recall_overflow(session, queue, entry)
-            elif session.state is State.QUEUED and session.entry is entry:
-                session.on_unavailable()
+            elif not isinstance(place, LayerUnavailable) and session.entry is entry:
+                session.on_unavailable()  # refused: trying again would not help
+            # Else it may have arrived: `redis_returned` looks for it.
 
         try:
             layer.push(queue, entry, on_pushed)
         except LayerUnavailable:
+            self._wait_for_redis(session)
+
+    def _wait_for_redis(self, session: OpeningSession) -> None:
+        session.entry = b""
+        if len(self._waiting) < self._capacity or session.resumed:
+            self._waiting[session] = None
+        else:
             session.on_unavailable()
 
     def _recall_overflow(self, session: OpeningSession, queue: str, entry: bytes) -> None:
@@ -125,10 +198,21 @@ class Openings:
 
         self._layer.recall(queue, entry, on_recalled)
 
+    def claimed(self, session: OpeningSession) -> None:
+        """A worker has the connection."""
+        session.entry = b""
+        if self._returning and self._returning.pop(session, None) is not None:
+            self._next_turn()
+
     def forget(self, session: OpeningSession) -> None:
         """The client has left, or its deadline has passed: nobody needs the opening any more."""
-        if session.state is State.QUEUED and session.opening is not None:
+        if session.state is State.QUEUED and session.opening is not None and session.entry:
             self._layer.recall(session.opening.queue, session.entry, self._count_recalled)
+        session.entry = b""
+        self._waiting.pop(session, None)
+        self._turn.pop(session, None)
+        if self._returning.pop(session, None) is not None:
+            self._next_turn()
 
     def _count_recalled(self, recalled: bool) -> None:
         self.recalled += recalled
@@ -136,37 +220,116 @@ class Openings:
     def give_back(self, session: OpeningSession) -> None:
         """A worker refused: certainly not started, so any method may be pushed again."""
         self.refused += 1
-        if session.opening and self._layer.now_ms() > session.opening.deadline_ms:
+        if session.opening is None or self._layer.now_ms() > session.opening.deadline_ms:
             session.on_expired()
         else:
-            self.open_again(session)
+            self._push(session, session.opening)
 
-    def worker_died(self, waiting: list[OpeningSession]) -> None:
+    # What may be lost.
+
+    def worker_died(self, sessions: Iterable[OpeningSession]) -> None:
         """Look after the openings that a dead worker may have taken with it.
 
         Args:
-            waiting: The sessions that nobody had claimed when the death became known.
+            sessions: All of this server.
         """
         loop = asyncio.get_running_loop()
-        for session in waiting:
-            loop.call_later(_AFTER_DEATH_S, self._look_for, session, session.entry)
+        waiting = [(one, one.entry) for one in sessions if _in_queue(one)]
+        reason = "the worker that took the request died"
+        loop.call_later(_LOOK_AFTER_S, self._look_for, waiting, reason, _DEAD_AFTER_S)
 
-    def _look_for(self, session: OpeningSession, entry: bytes) -> None:
+    def redis_returned(self, sessions: Iterable[OpeningSession]) -> None:
+        """Push what waited for Redis, and look after what Redis may have lost."""
+        loop = asyncio.get_running_loop()
+        waiting = [(one, one.entry) for one in sessions if _in_queue(one)]
+        loop.call_later(_LOOK_AFTER_S, self._look_for, waiting, "", _LOST_AFTER_S)
+        pushed, self._waiting = self._waiting, {}
+        for session in pushed:
+            if session.state is State.QUEUED and session.opening is not None:
+                self._push(session, session.opening)
+
+    def check(self, now: float, sessions: Iterable[OpeningSession]) -> None:
+        """See what has waited for too long; called every second.
+
+        Args:
+            now: The loop's clock.
+            sessions: All of this server.
+        """
+        for waiting in (self._returning, self._turn):
+            for session in [one for one, deadline in waiting.items() if deadline <= now]:
+                waiting.pop(session, None)
+                session.on_expired()
+        self._next_turn()
+        if self._layer.available:
+            self._check_old(sessions)
+
+    def _check_old(self, sessions: Iterable[OpeningSession]) -> None:
+        """Look for what nobody has claimed for long, the oldest first, and not all at once."""
+        before_ms = self._layer.now_ms() + self._deadline_ms - _OLD_S * 1000
+        old = [
+            (one.opening.deadline_ms, one)
+            for one in sessions
+            if one.opening and one.opening.deadline_ms < before_ms and _in_queue(one)
+            if one.repeatable
+        ]
+        if old:
+            old.sort(key=lambda one: one[0])
+            waiting = [(session, session.entry) for _deadline, session in old[:_LOOKS_A_TURN]]
+            self._look_for(waiting, "", 0.0)
+
+    def _look_for(
+        self, waiting: list[tuple[OpeningSession, bytes]], reason: str, give_up_s: float
+    ) -> None:
+        """Look for openings in their queues, some at a time.
+
+        Args:
+            waiting: Sessions with the entries that they had when the doubt arose.
+            reason: Why those that cannot be found get an error; empty: Redis has lost them.
+            give_up_s: When they get it.
+        """
+        self._to_look.extend((session, entry, reason, give_up_s) for session, entry in waiting)
+        if not self._looking:
+            self._look()
+
+    def _look(self) -> None:
+        self._looking = bool(self._to_look)
+        for _ in range(min(_LOOKS_A_TURN, len(self._to_look))):
+            self._look_for_one(*self._to_look.popleft())
+        if self._looking:
+            asyncio.get_running_loop().call_later(_LOOK_PAUSE_S, self._look)
+
+    def _look_for_one(
+        self, session: OpeningSession, entry: bytes, reason: str, give_up_s: float
+    ) -> None:
         opening = session.opening
-        if session.state is not State.QUEUED or session.entry is not entry or opening is None:
+        if not _waits_for(session, entry) or opening is None:
             return
+        loop = asyncio.get_running_loop()
 
-        def on_recalled(recalled: bool) -> None:
-            if session.state is not State.QUEUED or session.entry is not entry:
-                return
-            if recalled:
-                self.open_again(session)
-            else:
-                loop = asyncio.get_running_loop()
-                loop.call_later(_UNCLAIMED_S, self._give_up, session, entry)
+        def on_found(found: bool | None) -> None:
+            if found is False and _waits_for(session, entry):
+                after_s = _REPEAT_AFTER_S if session.repeatable else give_up_s
+                loop.call_later(after_s, self._go_on_without, session, entry, reason)
 
-        self._layer.recall(opening.queue, entry, on_recalled)
+        self._layer.find(opening.queue, entry, on_found)
 
-    def _give_up(self, session: OpeningSession, entry: bytes) -> None:
-        if session.state is State.QUEUED and session.entry is entry:
-            session.on_lost("the worker that took the request died")
+    def _go_on_without(self, session: OpeningSession, entry: bytes, reason: str) -> None:
+        """Nobody has claimed what is in no queue any more."""
+        if not _waits_for(session, entry) or session.opening is None:
+            return
+        if reason:
+            session.on_lost(reason)  # which counts how often that may be
+        elif session.repeatable:
+            self.repeated += 1
+            self._push(session, session.opening)
+        else:
+            session.on_unavailable()
+
+
+def _in_queue(session: OpeningSession) -> bool:
+    return session.state is State.QUEUED and bool(session.entry)
+
+
+def _waits_for(session: OpeningSession, entry: bytes) -> bool:
+    """Whether the session still waits for somebody to claim this entry."""
+    return session.state is State.QUEUED and session.entry is entry

@@ -94,6 +94,11 @@ class Pushable(ABC):
     def info(self) -> dict[str, Any]:
         """Return what is known of the connection, as `gateway_layer.push.ConnectionInfo`."""
 
+    @property
+    @abstractmethod
+    def keeps_groups(self) -> bool:
+        """Whether what leaves groups in its name now is an instance that is being replaced."""
+
     @abstractmethod
     def describe(self) -> str:
         """Return connection and address for a log line."""
@@ -304,7 +309,8 @@ class Pushes:
     def _group_discard(self, frame: GroupDiscard) -> None:
         group = check_group(frame.group)
         client = self._find(frame.connection)
-        if client is not None and self.memberships.discard(group, client):
+        stays = client is None or client.keeps_groups
+        if client is not None and not stays and self.memberships.discard(group, client):
             self._loop.call_later(LINGER_S, self._maybe_unregister, group)
         self._answer(frame.reply, OK, None)
 

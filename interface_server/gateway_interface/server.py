@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -15,12 +16,12 @@ from gateway_interface.openings import OpeningSession
 from gateway_interface.push_api.api import PushApi
 from gateway_interface.push_api.connection import PushConnection
 from gateway_interface.services import Services
+from gateway_interface.websocket_client import WebSocketClient
 from gateway_layer.base import ChannelLayer
 from gateway_layer.codec import pack
 from gateway_layer.node import Node
 from gateway_layer.process.logs import AccessLog
 from gateway_layer.redis.layer import RedisLayer
-from gateway_layer.session import State
 from gateway_layer.wire import CLAIM, RESET, Reset
 
 _log = logging.getLogger("gateway.interface")
@@ -28,6 +29,11 @@ _log = logging.getLogger("gateway.interface")
 _TICK_S: Final = 0.25
 """How often deadlines are looked at: one pass over all sockets is cheaper than a timer for each
 (10,000 sockets: about 0.5 ms)."""
+
+_TICKS_A_SECOND: Final = 4
+
+_SETTLE_S: Final = 5.0
+"""How long to wait, before the end, until the workers have heard of it."""
 
 
 class InterfaceServer:
@@ -67,7 +73,9 @@ class InterfaceServer:
         self._node.on_dead = self._on_dead
         self._node.on_lost = self._on_lost
         self._node.on_available = self._on_available
+        self._node.on_fenced = self._layer.rejoin
         self._services: Services | None = None
+        self._without_redis_since: float | None = None
         self._draining: Final = asyncio.Event()
         self._at_once: Final = asyncio.Event()
 
@@ -116,7 +124,9 @@ class InterfaceServer:
             for client in list(services.clients):
                 client.abort()
             await asyncio.sleep(0)  # the connections hear of it, and tell their workers
-            self._node.flush()
+            if self._layer.available:
+                await self._node.settle(_SETTLE_S)
+            self._node.close()
             services.pushes.close()
             await self._stop_pushing()
             await self._layer.close()
@@ -162,26 +172,45 @@ class InterfaceServer:
         return self._layer.available and not self._draining.is_set()
 
     async def _tick(self, services: Services) -> None:
-        while True:
+        for count in itertools.count():
             await asyncio.sleep(_TICK_S)
             services.check_deadlines()
+            if not count % _TICKS_A_SECOND:
+                now = services.loop.time()
+                services.openings.check(now, self._openings())
+                self._check_redis(services, now)
 
     async def _finish(self, services: Services, listening: list[asyncio.Server]) -> None:
         """Close the listeners, let every exchange end, and wait for as long as is allowed."""
         services.draining = True
         for server in listening:
             server.close()
-        for client in list(services.clients):
-            client.drain()
+        closing = services.loop.create_task(self._close_clients(services))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.graceful_timeout_s):
                 while self._busy(services) and not self._at_once.is_set():
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._at_once.wait(), _TICK_S / 5)
+        closing.cancel()
         left = sum(1 for _ in self._busy(services))
         if left:
             _log.warning("ending %d connections before their time", left)
         self._node.flush()
+
+    async def _close_clients(self, services: Services) -> None:
+        """Tell all clients; WebSockets evenly over the drain's period."""
+        websockets = []
+        for client in list(services.clients):
+            if isinstance(client, WebSocketClient):
+                websockets.append(client)
+            else:
+                client.drain()
+        begin, period_s = services.loop.time(), self._config.drain_period_s
+        for index, client in enumerate(websockets):
+            wait_s = begin + period_s * index / len(websockets) - services.loop.time()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+            client.drain()
 
     def _busy(self, services: Services) -> list[Any]:
         return [one for one in services.clients if not isinstance(one, AdminConnection)]
@@ -194,21 +223,30 @@ class InterfaceServer:
             return pack(Reset(frame[0], RESET, frame[2]))
         return None
 
-    def _waiting(self) -> list[OpeningSession]:
-        return [
-            session
-            for session in self._node.sessions.values()
-            if isinstance(session, OpeningSession) and session.state is State.QUEUED
-        ]
+    def _openings(self) -> list[OpeningSession]:
+        sessions = self._node.sessions.values()
+        return [one for one in sessions if isinstance(one, OpeningSession)]
 
     def _on_dead(self, _pid: str) -> None:
         if self._services is not None:
-            self._services.openings.worker_died(self._waiting())
-
-    def _on_available(self) -> None:
-        if self._services is not None:
-            self._services.pushes.assert_groups()
+            self._services.openings.worker_died(self._openings())
 
     def _on_lost(self) -> None:
-        for session in self._waiting():
-            session.on_unavailable()
+        if self._services is not None:
+            self._without_redis_since = self._services.loop.time()
+
+    def _on_available(self) -> None:
+        self._without_redis_since = None
+        if self._services is not None:
+            self._services.openings.redis_returned(self._openings())
+            self._services.pushes.assert_groups()
+
+    def _check_redis(self, services: Services, now: float) -> None:
+        """Close everything when Redis has been away for longer than the grace."""
+        since = self._without_redis_since
+        if since is not None and now - since > self._config.redis_grace_s:
+            self._without_redis_since = None
+            sessions = self._openings()
+            _log.error("no Redis for %g s: ending %d connections", now - since, len(sessions))
+            for session in sessions:
+                session.on_unavailable()

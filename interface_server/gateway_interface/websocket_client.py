@@ -5,6 +5,7 @@ handshake once the application has accepted.
 """
 
 import asyncio
+import logging
 import time
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
@@ -20,7 +21,9 @@ from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
 from gateway_layer.push.frames import FULL, GONE, OK
 from gateway_layer.session import PART, State, event_cost, join_parts, split_event
-from gateway_layer.wire import CHUNK_BYTES
+from gateway_layer.wire import CHUNK_BYTES, RESET, Reset
+
+_log = logging.getLogger("gateway.interface")
 
 _HELD_BYTES: Final = 65_536
 """What a client may send before the application has accepted; then its socket is not read."""
@@ -32,9 +35,15 @@ room of their bytes, which wait in `raw_held` instead."""
 _CLOSE_TIMEOUT_S: Final = 10.0
 """How long a client may take to answer a close frame."""
 
+_ACCEPT_S: Final = 10.0
+"""How long the next instance may take to accept a connection that is open."""
+
+_DEATHS: Final = 3
+"""So many instances of one connection may die over what they were given, in a row."""
+
 _RETRY_AFTER: Final = [(b"retry-after", b"1")]
 
-GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
 INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
@@ -74,14 +83,19 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
 
     __slots__ = (
         "_about",
+        "_deaths",
         "_denial",
         "_early",
         "_handshake",
         "_heard",
+        "_left",
         "_parts",
         "_phase",
         "_read_paused",
+        "_resumable",
+        "_resuming",
         "_services",
+        "_subprotocol",
         "_transport",
         "_unsent",
         "_waiting_to_write",
@@ -109,6 +123,11 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
         self._about = _about(head, transport)
         self._early: list[Message] | None = None
         self._parts: list[Message] | None = None
+        self._subprotocol: str | None = None
+        self._resumable = False
+        self._resuming = False  # the next instance has not accepted yet
+        self._left = False  # the client has; only the application does not know it for certain
+        self._deaths = 0
         self._read_paused = False
         self._write_paused = False
         self._waiting_to_write = 0
@@ -233,21 +252,45 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
         code, reason = (ws.closed.code, ws.closed.reason) if ws.closed else (1006, "")
         self._end_session(code, reason)
 
-    def _end_session(self, code: int, reason: str) -> None:
-        """Tell the worker, and forget the connection."""
-        if self.state is State.CLOSED:
+    def _end_session(self, code: int, reason: str, *, told: bool = False) -> None:
+        """The connection is over: tell the application, and forget the connection.
+
+        Where it can be resumed, the end is an event like others: if the worker dies over it, the
+        next instance hears of it.
+
+        Args:
+            code: Of the `websocket.disconnect`.
+            reason: Of it.
+            told: The application knows, or there is none any more.
+        """
+        if self.state is State.CLOSED or self._left:
             return
         if self._handshake is not None:
             self._log(499)
         self._services.pushes.left(self)
+        event = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        if self._resumable and not told:
+            self._left = True
+            self.emit_last(event)
+            if self.state is State.DETACHED:
+                self._reopen()
+            return
+        self.close(None if told else event)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nobody has anything more to say to this connection's application."""
         self._services.openings.forget(self)
-        self.close({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.state = State.CLOSED
         self._services.node.sessions.pop(self.connection, None)
 
     # From the worker.
 
     def on_events(self, events: tuple[Message, ...]) -> None:
         """Write what the application sent in one turn, all frames in one piece."""
+        if self._left:
+            self._on_events_of_the_left(events)
+            return
         chunks: list[bytes] = []
         cost = 0
         for event in events:
@@ -277,7 +320,7 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
                 self.drained(cost)
 
     def _encode(self, event: Message) -> bytes:
-        if self._ws is None:
+        if self._ws is None or self._resuming:
             raise ProtocolError("websocket.send before websocket.accept")
         text = event.get("text")
         return self._ws.send_bytes(event["bytes"]) if text is None else self._ws.send_text(text)
@@ -286,11 +329,16 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
         """Carry out an event that is not a message."""
         if kind == "websocket.accept" and self._phase is _WAITING:
             self._accept(event.get("subprotocol"), event.get("headers") or ())
+            self._resumable = event.get("resume") is True
+        elif kind == "websocket.accept" and self._resuming:
+            self._resume(event)
+        elif kind == "websocket.http.response.start" and self._resuming:
+            self._close(POLICY_VIOLATION, "", told=True)
         elif kind == "websocket.close":
             if self._phase is _WAITING:
                 self._refuse(403, "Forbidden")
             else:
-                self._close(event["code"], event.get("reason") or "")
+                self._close(event["code"], event.get("reason") or "", told=True)
         elif kind == "websocket.http.response.start" and self._phase is _WAITING:
             self._deny(event["status"], event["headers"])
         elif kind == "websocket.http.response.body" and self._denial is not None:
@@ -306,6 +354,7 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
             self._refuse(500, "Internal Server Error")
             return
         self._log(101)
+        self._subprotocol = subprotocol
         self._ws = handshake.connection(max_size=self._services.config.websocket.max_size)
         self._handshake = None
         self._phase = _OPEN
@@ -319,6 +368,91 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
         self._resume_reading()
         if held:
             self._feed(self._ws, held)
+
+    # Instances that follow one another.
+
+    @property
+    def repeatable(self) -> bool:
+        """A handshake is a GET; an open connection says whether it may be resumed."""
+        return self._phase is _WAITING or self._resumable
+
+    def next_epoch(self) -> int:
+        """Begin a new opening; an open connection's next instance has to accept it first."""
+        epoch = super().next_epoch()
+        self._parts = None
+        if self._phase is not _WAITING:
+            self.gated = self._resuming = True
+        return epoch
+
+    def _reopen(self) -> None:
+        self._services.openings.reopen(self, paced=self._phase is not _WAITING)
+        if self._phase is _WAITING:
+            self.deadline = self._services.loop.time() + self._services.config.queue_deadline_s
+
+    def _resume(self, event: Message) -> None:
+        """Take the `accept` of a further instance: the client knows nothing of it."""
+        self._resuming = False
+        self._resumable = event.get("resume") is True
+        self.gated = self.releasing is not None
+        if event.get("subprotocol") != self._subprotocol:
+            self._close(SERVICE_RESTART, "the application speaks another subprotocol now")
+            return
+        self._set_deadline()
+        self.release_held()
+        self._read_on()
+
+    def _on_events_of_the_left(self, events: tuple[Message, ...]) -> None:
+        """The client has left: let an instance accept, so that it hears of that, and no more."""
+        kind = events[0]["type"]
+        if self._resuming and kind == "websocket.accept":
+            self._resuming = False
+            self.gated = self.releasing is not None
+            self.release_held()
+        elif self._resuming:
+            self._forget()  # it does not want the connection
+
+    def emit(self, parts: list[Message], cost: int) -> None:
+        """Send an event to the application; a connection without an instance gets one."""
+        super().emit(parts, cost)
+        if self.state is State.DETACHED:
+            self._reopen()
+
+    def on_detached(self, reason: str) -> None:
+        """The worker has let go: another gets the connection, now or when there is an event."""
+        if self._left and not self.waiting:
+            self._forget()
+        elif reason != "hibernate" or self.waiting:
+            self._reopen()
+
+    def on_lost(self, reason: str) -> None:
+        """The worker died, or has forgotten this connection: another one gets it, if it may."""
+        if not self.repeatable:
+            self._give_up(502, "the worker died", SERVICE_RESTART)
+            return
+        if self.unconfirmed or self._resuming or self._phase is _WAITING:
+            self._deaths += 1  # whoever has confirmed all, and waits, did not die of it
+            if self._deaths >= _DEATHS:
+                _log.error("workers die of this connection, closed: %s", self.describe())
+                self._give_up(502, "the workers died", INTERNAL_ERROR, told=True)
+                return
+        self._reopen()
+
+    def _no_accept(self) -> None:
+        """The next instance has not accepted in time: that counts as its death."""
+        if self.worker is not None:
+            reset = pack(Reset(self.connection, RESET, self.epoch))
+            self._services.node.send(self.worker, [reset])
+        self.on_lost("the application does not accept the connection again")
+
+    def on_room(self) -> None:
+        """The link to the worker is not full any more."""
+        self.release_held()
+        self._read_on()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the link to the worker is full."""
+        return self.worker in self._services.node.full
 
     def _deny(self, status: int, headers: Any) -> None:
         self._denial = ResponseWriter("GET", "1.1", keep_alive=False)
@@ -347,11 +481,11 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
         self._transport.write(simple_response(status, reason + "\n", date=date, headers=headers))
         self._close_transport()
 
-    def _close(self, code: int, reason: str) -> None:
+    def _close(self, code: int, reason: str, *, told: bool = False) -> None:
         """Begin the closing handshake; the application needs to hear no more."""
         if self._ws is None:
             # A denial that has begun: cut it.
-            self._end_session(1006, "")
+            self._end_session(1006, "", told=told)
             self._close_transport()
             return
         out = self._ws.close(code, reason)
@@ -359,44 +493,52 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
             self._transport.write(out)
         self._phase = _CLOSING
         self.deadline = self._services.loop.time() + _CLOSE_TIMEOUT_S
-        self._end_session(code, reason)
+        self._end_session(code, reason, told=told)
         self._read_on()
 
-    def _give_up(self, status: int, reason: str, code: int) -> None:
+    def _give_up(self, status: int, reason: str, code: int, *, told: bool = False) -> None:
         """Refuse with a status before the answer, close with a code after it."""
         if self._phase is _WAITING:
             self._refuse(status, reason, _RETRY_AFTER if status == 503 else ())
         elif self._phase is _OPEN or self._phase is _DENYING:
-            self._close(code, reason)
+            self._close(code, reason, told=told)
+        elif self._left:
+            self._forget()
 
     def on_confirmed(self, seq: int) -> None:
         """The application has consumed: read on."""
+        if seq:
+            self._deaths = 0
         if self._read_paused:
             self._read_on()
+        if self._left and not self.waiting:
+            self._forget()
 
     def on_claimed(self) -> None:
         """A worker has the connection; now it is its answer that is waited for."""
-        super().on_claimed()
-        if self._phase is _WAITING:
+        self._services.openings.claimed(self)
+        if self._resuming and not self._left:
+            self.deadline = self._services.loop.time() + _ACCEPT_S
+        elif self._phase is _WAITING:
             timeout_s = self._services.limits.response_timeout_s
             self.deadline = self._services.loop.time() + timeout_s if timeout_s else FOREVER
 
     def on_done(self, outcome: str) -> None:
         """The application ended without closing."""
-        if outcome == "returned" and self._phase is _OPEN:
-            self._close(1000, "")
+        if self._left:
+            self._forget()
+        elif outcome == "returned" and self._phase is _OPEN:
+            self._close(1000, "", told=True)
+        elif outcome == "drain" and self.repeatable:
+            self._reopen()
         elif outcome == "drain":
-            self._give_up(503, "the worker stopped", SERVICE_RESTART)
+            self._give_up(503, "the worker stopped", SERVICE_RESTART, told=True)
         else:
-            self._give_up(500, "Internal Server Error", INTERNAL_ERROR)
+            self._give_up(500, "Internal Server Error", INTERNAL_ERROR, told=True)
 
     def on_refused(self) -> None:
         """Certainly not started: another worker shall have it."""
         self._services.openings.give_back(self)
-
-    def on_lost(self, reason: str) -> None:
-        """The worker died, or a part of what it sent may be missing."""
-        self._give_up(502, "the worker died", SERVICE_RESTART)
 
     def on_malformed(self, reason: str) -> None:
         """The worker sent what cannot be read."""
@@ -404,15 +546,25 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
 
     def on_queue_full(self) -> None:
         """Too many connections wait already."""
-        self._give_up(503, "too many connections are waiting", SERVICE_RESTART)
+        self._give_up(503, "too many connections are waiting", TRY_AGAIN_LATER, told=True)
 
     def on_expired(self) -> None:
         """No worker took the connection in time."""
-        self._give_up(504, "no worker took the connection in time", SERVICE_RESTART)
+        if self._phase is _WAITING and not self._services.node.layer.available:
+            self.on_unavailable()
+        else:
+            self._give_up(504, "no worker took the connection in time", TRY_AGAIN_LATER, told=True)
 
     def on_unavailable(self) -> None:
         """Redis is away."""
-        self._give_up(503, "the gateway has no connection to its workers", SERVICE_RESTART)
+        reason = "the gateway has no connection to its workers"
+        # An instance that there is hears of it when Redis is back.
+        self._give_up(503, reason, TRY_AGAIN_LATER, told=self.state is not State.BOUND)
+
+    @property
+    def keeps_groups(self) -> bool:
+        """Whether its instance ends by a hand-over: what it leaves now, the next is still in."""
+        return self.released and self.state is State.BOUND
 
     # From other services.
 
@@ -476,6 +628,8 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
 
     def _set_deadline(self) -> None:
         """Ping a client that is silent for long."""
+        if self._resuming and self.state is State.BOUND:
+            return
         if self._phase is _DENYING and not self._write_paused:
             self.deadline = FOREVER
         elif self._phase is _OPEN and not self._write_paused:
@@ -491,6 +645,9 @@ class WebSocketClient(OpeningSession, Pushable, asyncio.Protocol):
             else:
                 self._waiting_to_write = waiting
                 self.deadline = now + self._services.limits.send_timeout_s
+        elif self._resuming and self.state is State.BOUND:
+            self.deadline = FOREVER
+            self._no_accept()
         elif self._phase is _OPEN:
             self._keep_alive(now)
         elif self._phase is _WAITING:

@@ -39,10 +39,11 @@ class ChannelLayer(ABC):
         on_inbox: Called with entries of this process's inbox, in order, at least one.
         on_pushes: The same for entries of services that are no process of the gateway.
         on_peer_dead: Called once with the pid of each process that was found dead.
-        on_refused: Called with the pid of a process whose inbox did not take an entry of ours.
         on_lost: Called when entries may have been lost in either direction.
         on_room: Called when `congested` has become False.
         on_available: Called when the layer can be used again, after `on_lost`.
+        on_fenced: Called when others have held this process for dead; nothing can be written until
+            `rejoin`.
     """
 
     def __init__(self, kind: str, *, pid: str | None = None) -> None:
@@ -54,10 +55,10 @@ class ChannelLayer(ABC):
         self.on_inbox: OnEntries = _ignore
         self.on_pushes: OnEntries = _ignore
         self.on_peer_dead: Callable[[str], None] = _ignore
-        self.on_refused: Callable[[str], None] = _ignore
         self.on_room: Callable[[], None] = _ignore
         self.on_lost: Callable[[], None] = _ignore
         self.on_available: Callable[[], None] = _ignore
+        self.on_fenced: Callable[[], None] = _ignore
 
     @property
     @abstractmethod
@@ -124,6 +125,13 @@ class ChannelLayer(ABC):
         """
 
     @abstractmethod
+    def find(self, queue: str, entry: bytes, on_found: Callable[[bool | None], None]) -> None:
+        """See whether an entry is still queued.
+
+        False: somebody pulled it, or it is lost. None: the layer cannot be reached.
+        """
+
+    @abstractmethod
     def pull(self, queue: str, count: int, on_entries: OnEntries) -> None:
         """Take up to `count` entries of a queue as soon as there is one.
 
@@ -135,7 +143,7 @@ class ChannelLayer(ABC):
     def deliver(self, pid: str, entry: bytes) -> None:
         """Append an entry to a process's inbox; at most once, in order, or not at all.
 
-        Where Redis refuses the entry `on_refused` says so, where its connection breaks `on_lost`.
+        Where the connection breaks `on_lost` says so; an entry that Redis refuses is lost.
 
         Raises:
             LayerUnavailable: Nothing was written.
@@ -144,6 +152,10 @@ class ChannelLayer(ABC):
     def found_dead(self, pid: str) -> None:
         """Take a supervisor's word that a process has ended; `on_peer_dead` follows, once."""
         self.on_peer_dead(pid)
+
+    @abstractmethod
+    def rejoin(self) -> None:
+        """Be among the living again, after `on_fenced`; `on_available` follows."""
 
     @property
     def congested(self) -> bool:

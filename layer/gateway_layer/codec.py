@@ -53,6 +53,21 @@ def unpack(raw: bytes) -> Any:
         raise ProtocolError(f"not a msgpack value of ASGI's types: {error}") from error
 
 
+def unpack_state(raw: bytes) -> Message:
+    """Read what `pack_message` packed, for its author to go on with: arrays become lists.
+
+    Raises:
+        ProtocolError: Not a packed dict.
+    """
+    try:
+        value = msgpack.unpackb(raw, ext_hook=_refuse_extension, timestamp=1)
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        raise ProtocolError(f"not a msgpack value of ASGI's types: {error}") from error
+    if value.__class__ is not dict:
+        raise ProtocolError("a state that is not a map")
+    return dict(value)
+
+
 def pack_message(message: Message, root: str = "event") -> bytes:
     """Pack a message that an application or a service gave us.
 

@@ -33,6 +33,13 @@ class MemoryBroker:
             layer.on_lost()
             layer.on_available()
 
+    def fence(self, pid: str) -> None:
+        """Hold a process for dead that is not; the others hear of it first."""
+        layer = self.layers.pop(pid)
+        for other in list(self.layers.values()):
+            other.on_peer_dead(pid)
+        layer.on_fenced()
+
     def kill(self, pid: str) -> None:
         """Let a process end without a word; the others hear of it."""
         if self.layers.pop(pid, None):
@@ -77,6 +84,11 @@ class MemoryLayer(ChannelLayer):
                 pull.timer.cancel()
         self.broker.kill(self.pid)
 
+    def rejoin(self) -> None:
+        """See the contract."""
+        self.broker.layers[self.pid] = self
+        self.on_available()
+
     def now_ms(self) -> int:
         """See the contract."""
         return int(time.monotonic() * 1000)
@@ -100,6 +112,11 @@ class MemoryLayer(ChannelLayer):
         if found:
             entries.remove(entry)
         asyncio.get_running_loop().call_soon(on_recalled, found)
+
+    def find(self, queue: str, entry: bytes, on_found: Callable[[bool | None], None]) -> None:
+        """See the contract."""
+        found = entry in self.broker.queues[queue] if self.available else None
+        asyncio.get_running_loop().call_soon(on_found, found)
 
     def pull(self, queue: str, count: int, on_entries: OnEntries) -> None:
         """See the contract."""

@@ -6,6 +6,7 @@ to the session that each frame names. A frame that cannot be read harms its own 
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -13,21 +14,19 @@ from typing import Any, Final, Protocol
 from gateway_layer.base import ChannelLayer
 from gateway_layer.codec import Message
 from gateway_layer.errors import LayerUnavailable, ProtocolError
-from gateway_layer.link import Generations, Link, Verdict
+from gateway_layer.link import Generations, Link
 from gateway_layer.outlet import Outlet
-from gateway_layer.wire import (
-    DEAD,
-    MESSAGE,
-    LinkHeader,
-    read_entry,
-    split_frames,
-    write_entry,
-)
+from gateway_layer.wire import DEAD, FLAG_BYE, MESSAGE, read_entry, split_frames, write_entry
 
 _log = logging.getLogger("gateway.layer")
 
-_RESET_AGAIN_S: Final = 1.0
-"""A peer that could not be told of a lost entry is told so much later."""
+_TICK_S: Final = 0.5
+
+_SETTLE_LOOK_S: Final = 0.01
+
+STUCK_S: Final = 40.0
+"""A peer that is alive and has taken nothing for so long is given up: longer than an event loop may
+stand still before its process is ended."""
 
 _DEATH_SETTLES_S: Final = 0.02
 """A supervisor's word waits so long: what the dead process wrote before may still be on its way."""
@@ -61,7 +60,10 @@ class Session(Protocol):
         """Return what to send, packed."""
 
     def on_lost(self, reason: str) -> None:
-        """The other end is gone, or something of it may be missing."""
+        """The other end is gone, or has forgotten this session."""
+
+    def on_room(self) -> None:
+        """The link to the other end is not full any more."""
 
     def on_malformed(self, reason: str) -> None:
         """The other end sent this session something that cannot be read."""
@@ -73,38 +75,43 @@ class Node:
     Attributes:
         sessions: By connection id. Whoever adds one removes it.
         outlet: Where those who produce output look for room.
+        full: Peers whose links are full.
         channels: By local name, who gets the messages sent to `process!local`.
         dropped: Frames and entries that were not understood, so far.
         on_unknown: Called with (sender, frame) for a connection that has no session here; may
             return a frame to answer with.
         on_dead: Called with the pid of a process that died, after its sessions were told.
-        on_lost: Called when entries may have been lost, after the bound sessions were told.
+        on_lost: Called when Redis went away, or lost what it held; sessions outlive that.
         on_available: Called when the layer can be used again, after `on_lost`.
+        on_fenced: Called when this process was held for dead, after its sessions were told.
     """
 
     def __init__(self, layer: ChannelLayer) -> None:
         """Take over the layer's callbacks."""
         self.layer: Final = layer
         self.sessions: Final[dict[str, Session]] = {}
+        self.full: Final[set[str | None]] = set()
         self.channels: Final[dict[str, Callable[[Message], None]]] = {}
         self.dropped = 0
         self.on_unknown: Callable[[str, tuple[Any, ...]], bytes | None] = _no_answer
         self.on_dead: Callable[[str], None] = _nothing
         self.on_lost: Callable[[], None] = _nothing
         self.on_available: Callable[[], None] = _nothing
+        self.on_fenced: Callable[[], None] = _nothing
         self.outlet: Final = Outlet(self._flush_soon)
         self._generations = Generations()
         self._links: dict[str, Link] = {}
+        self._due: dict[str, None] = {}
+        self._tick_timer: asyncio.TimerHandle | None = None
         self._dirty: list[Session] = []
         self._named: set[str] = set()
         self._flush_due = False
-        self._untold: set[str] = set()
         layer.on_inbox = self._on_inbox
         layer.on_pushes = self._on_pushes
         layer.on_peer_dead = self._on_peer_dead
-        layer.on_refused = self._on_refused
-        layer.on_lost = self._on_lost
-        layer.on_available = self._greet
+        layer.on_lost = lambda: self.on_lost()
+        layer.on_available = self._on_available
+        layer.on_fenced = self._on_fenced
         layer.on_room = self._on_room
 
     # Output.
@@ -123,13 +130,19 @@ class Node:
             asyncio.get_running_loop().call_soon(self.flush)
 
     def flush(self) -> None:
-        """Send what the marked sessions have to say, one entry per peer, now."""
+        """Send what the marked sessions and the links have to say, one entry per peer, now."""
         self._flush_due = False
-        dirty = self._dirty
-        if not dirty:
-            self._on_room()
-            return
-        self._dirty = []
+        if self._dirty:
+            for peer, frames in self._take_frames().items():
+                self.send(peer, frames)
+        if self._due:
+            self._send_due()
+        self.layer.flush()
+        self._on_room()
+
+    def _take_frames(self) -> dict[str, list[bytes]]:
+        """Return what the marked sessions have to say, by peer."""
+        dirty, self._dirty = self._dirty, []
         by_peer: dict[str, list[bytes]] = {}
         for session in dirty:
             session.dirty = False
@@ -145,51 +158,111 @@ class Node:
                     by_peer[peer] += frames
                 else:
                     by_peer[peer] = frames
-        for peer, frames in by_peer.items():
-            self.send(peer, frames)
-        self.layer.flush()
-        self._on_room()
+        return by_peer
 
     def _on_room(self) -> None:
         self.outlet.flushed(congested=self.layer.congested)
 
-    def send(self, peer: str, frames: list[bytes]) -> None:
-        """Send packed frames to a peer over the link; lost visibly if Redis cannot be reached."""
+    def link(self, peer: str) -> Link:
+        """Return the link to a peer; it begins with the first call."""
         link = self._links.get(peer)
         if link is None:
             link = self._links[peer] = Link(self._generations)
-        try:
-            for run in split_frames(frames):
-                self.layer.deliver(peer, write_entry(self.layer.head, link.next_header(), run))
-        except LayerUnavailable:
-            # `on_lost` told those sessions that were bound when Redis went; these came later,
-            # or Redis is there and takes no more.
-            self._on_refused(peer)
+            if self._tick_timer is None:
+                self._tick_timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        return link
 
-    def _send_reset(self, peer: str, link: Link) -> None:
-        try:
-            self.layer.deliver(peer, write_entry(self.layer.head, link.reset_header(), []))
-        except LayerUnavailable:
-            self._reset_later(peer)
+    def send(self, peer: str, frames: list[bytes]) -> None:
+        """Send packed frames to a peer, for certain and in order, as long as it lives."""
+        link = self.link(peer)
+        layer = self.layer
+        for run, size in split_frames(frames):
+            header = link.number(run, size)
+            if header is not None:
+                try:
+                    layer.deliver(peer, write_entry(layer.head, header, run))
+                except LayerUnavailable:
+                    link.not_sent()
+        if link.full:
+            self.full.add(peer)
 
-    def _on_refused(self, peer: str) -> None:
-        """What was sent to a peer has not left: end what it was part of, and tell the peer."""
-        link = self._links.get(peer)
-        if link is not None:
-            link.restart()
-            self._end_sessions(peer, "Redis does not take what this process sends")
-            self._reset_later(peer)
+    def _send_due(self) -> None:
+        """Send what links have to say of themselves: questions, answers, batches again."""
+        due, self._due = self._due, {}
+        layer = self.layer
+        if not layer.available:
+            return  # `_on_available` asks everybody
+        for peer in due:
+            link = self._links.get(peer)
+            if link is None:
+                continue
+            try:
+                for header, frames in link.take_output():
+                    layer.deliver(peer, write_entry(layer.head, header, frames))
+            except LayerUnavailable:
+                link.suspect()  # the next tick tries again
+                continue
+            if link.due:
+                self._link_due(peer)
 
-    def _reset_later(self, peer: str) -> None:
-        if peer not in self._untold:
-            self._untold.add(peer)
-            asyncio.get_running_loop().call_later(_RESET_AGAIN_S, self._reset_now, peer)
+    def _link_due(self, peer: str) -> None:
+        self._due[peer] = None
+        self._flush_soon()
 
-    def _reset_now(self, peer: str) -> None:
-        self._untold.discard(peer)
-        link = self._links.get(peer)
-        if link is not None and self.layer.available:  # else `_greet` tells it
-            self._send_reset(peer, link)
+    def _tick(self) -> None:
+        """Look at all links; runs for as long as there are any."""
+        self._tick_timer = None
+        if not self._links:
+            return
+        loop = asyncio.get_running_loop()
+        self._tick_timer = loop.call_later(_TICK_S, self._tick)
+        if not self.layer.available:
+            return
+        now_s = loop.time()
+        for peer, link in list(self._links.items()):
+            link.tick(now_s)
+            if link.stuck_s > STUCK_S:
+                _log.error("process %s is alive and takes nothing: its sessions end", peer)
+                link.restart()
+                self.full.discard(peer)
+                self._end_sessions(peer, "the peer process takes nothing")
+            if link.due:
+                self._link_due(peer)
+
+    @property
+    def resent(self) -> int:
+        """Batches that were sent again, to the peers of now."""
+        return sum(link.resent for link in self._links.values())
+
+    async def settle(self, timeout_s: float) -> bool:
+        """Wait until every living peer has all that was sent to it; before this process ends.
+
+        Returns:
+            Whether that was so within `timeout_s`.
+        """
+        self.flush()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        asked: dict[str, None] = {}
+        while waiting := [peer for peer, link in self._links.items() if not link.settled]:
+            if loop.time() >= until:
+                return False
+            for peer in waiting:
+                if peer not in asked:
+                    asked[peer] = None
+                    self._links[peer].suspect()
+                    self._link_due(peer)
+            await asyncio.sleep(_SETTLE_LOOK_S)
+        return True
+
+    def close(self) -> None:
+        """Say farewell to all peers, and look at the links no more."""
+        with contextlib.suppress(LayerUnavailable):
+            for peer, link in self._links.items():
+                self.layer.deliver(peer, write_entry(self.layer.head, link.bye(), []))
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+            self._tick_timer = None
 
     # Input.
 
@@ -202,8 +275,21 @@ class Node:
                 continue
             if header is None:
                 self._handle_words(sender, frames)
-            elif self._admit(sender, header):
-                self._handle_frames(sender, frames)
+            else:
+                if header.flags & FLAG_BYE:
+                    self.layer.found_dead(sender)
+                    continue
+                link = self.link(sender)
+                deliver = link.receive(header, len(raw))
+                if link.lost:
+                    link.lost = False
+                    self._end_sessions(sender, "the peer process has forgotten this connection")
+                if deliver:
+                    self._handle_frames(sender, frames)
+                if link.freed:
+                    self._wake(sender, link)
+                if link.due:
+                    self._link_due(sender)
 
     def _on_pushes(self, entries: Any) -> None:
         """Take messages of other services, who have no say in links, sessions and deaths."""
@@ -220,28 +306,6 @@ class Node:
                     self._handle_words(sender, frames)
                 else:
                     self.drop(f"more than messages pushed by {sender!r}", sender)
-
-    def _admit(self, sender: str, header: LinkHeader) -> bool:
-        """Show a header to its link and carry out the verdict; True: deliver the batch."""
-        link = self._links.get(sender)
-        if link is None:
-            link = self._links[sender] = Link(self._generations)
-        gen = link.gen
-        verdict = link.receive(header)
-        if verdict is Verdict.DELIVER:
-            return True
-        if verdict is Verdict.STALE:
-            self._send_reset(sender, link)
-        elif verdict is Verdict.GAP:
-            self._end_sessions(sender, "an entry of the peer was lost")
-            self._send_reset(sender, link)
-        elif verdict is Verdict.LOST:
-            self._end_sessions(sender, "the peer has started its link anew")
-            if link.gen != gen:
-                # The peer may have bound sessions to what we sent before: it would wait for ever.
-                self._send_reset(sender, link)
-            return bool(header.seq == 0 and not header.flags)
-        return False
 
     def _handle_frames(self, sender: str, frames: tuple[tuple[Any, ...], ...]) -> None:
         sessions = self.sessions
@@ -299,26 +363,39 @@ class Node:
 
     def _on_peer_dead(self, pid: str) -> None:
         self._links.pop(pid, None)
+        self.full.discard(pid)
         self._end_sessions(pid, "the peer process died")
         self.on_dead(pid)
 
-    def _on_lost(self) -> None:
-        peers = list(self._links)
-        for link in self._links.values():
-            link.restart()
-        for peer in peers:
-            self._end_sessions(peer, "the connection to Redis was lost")
-        self.on_lost()
-
-    def _greet(self) -> None:
-        """Tell every peer that its link was started anew; the layer is available again."""
-        for peer, link in list(self._links.items()):
-            self._send_reset(peer, link)
+    def _on_available(self) -> None:
+        """Redis is back: whatever was under way in either direction may be lost."""
+        for peer, link in self._links.items():
+            link.suspect(inbox=True)
+            self._link_due(peer)
         self.on_available()
 
+    def _on_fenced(self) -> None:
+        """This process was held for dead: its peers have ended everything with it."""
+        for peer, link in self._links.items():
+            link.restart()
+            self._link_due(peer)
+        self.full.clear()
+        for session in [one for one in self.sessions.values() if one.peer is not None]:
+            _end(session.on_lost, "this process stood still and was held for dead")
+        self.on_fenced()
+
+    def _of_peer(self, peer: str) -> list[Session]:
+        return [one for one in self.sessions.values() if one.peer == peer]
+
     def _end_sessions(self, peer: str, reason: str) -> None:
-        for session in [one for one in self.sessions.values() if one.peer == peer]:
+        for session in self._of_peer(peer):
             _end(session.on_lost, reason)
+
+    def _wake(self, peer: str, link: Link) -> None:
+        link.freed = False
+        self.full.discard(peer)
+        for session in self._of_peer(peer):
+            session.on_room()
 
 
 def _end(end: Callable[[str], None], reason: str) -> None:

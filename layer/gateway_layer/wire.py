@@ -26,6 +26,9 @@ MAX_ENTRY_BYTES: Final = 131_072
 CHUNK_BYTES: Final = 65_536
 """Bodies travel in pieces of at most this; larger WebSocket messages in parts."""
 
+MAX_STATE_BYTES: Final = 16_384
+"""How large the state of a connection may be, packed."""
+
 EVENT_OVERHEAD: Final = 256
 """What an event costs beside its payload: without it 1-byte messages would defeat the window."""
 
@@ -36,10 +39,13 @@ CLAIM: Final = 2
 DATA: Final = 3
 REFUSE: Final = 4
 DONE: Final = 5
+RELEASE: Final = 6
+DETACH: Final = 7
 # Interface to worker.
 EVENTS: Final = 16
 CREDIT: Final = 17
 RESET: Final = 18
+RELEASED: Final = 19
 # Any process to any process, without a connection's session.
 MESSAGE: Final = 32
 DEAD: Final = 33
@@ -57,10 +63,20 @@ class LinkHeader(NamedTuple):
     ack: int
     """How many batches of `your_gen` have arrived."""
     flags: int
-    """Sum of FLAG_…; a batch with FLAG_RESET carries no frames and no number."""
+    """Sum of FLAG_…; 0 for a batch. Any other says something of the link itself: it carries no
+    frames, and `seq` does not number it."""
 
 
-FLAG_RESET: Final = 1
+FLAG_ACK: Final = 1
+"""Nothing but `ack`."""
+FLAG_WANT: Final = 2
+"""Something of yours may be missing here, or you know an old generation of me: probe."""
+FLAG_PROBE: Final = 4
+"""I have written `seq` batches before this; which of them have you got?"""
+FLAG_ANSWER: Final = 8
+"""`ack` as of the moment when the probe `seq` arrived."""
+FLAG_BYE: Final = 16
+"""My last word: this process ends."""
 
 
 class Open(NamedTuple):
@@ -76,8 +92,8 @@ class Open(NamedTuple):
     """The ASGI scope without `asgi`, `state` and `extensions`, which the worker adds."""
     resumed: int
     """How many instances the connection had before."""
-    state: Message | None
-    """The connection's state as last confirmed."""
+    state: bytes | None
+    """The connection's state as last confirmed, packed; nil: it has none."""
     body: bytes
     """As much of the request body as had arrived, less than two chunks."""
     more: bool
@@ -100,8 +116,8 @@ class Data(NamedTuple):
     """Events that the application sent, in order."""
     confirmed: int | None
     """Events 1..n of stream 0 are handled; 0: the application has asked for its first."""
-    state: Message | None
-    """The connection's state at that moment, where it changed."""
+    state: bytes | None
+    """The connection's state at that moment, packed, where it changed."""
 
 
 class Claim(NamedTuple):
@@ -115,7 +131,7 @@ class Claim(NamedTuple):
     epoch: int
     events: Sequence[Message]
     confirmed: int | None
-    state: Message | None
+    state: bytes | None
     window: int
     """Cost of unconfirmed events that the interface may have under way."""
 
@@ -137,6 +153,28 @@ class Done(NamedTuple):
     epoch: int
     outcome: str
     """`returned`, `error` (it raised; its traceback is in the worker's log), `drain`."""
+
+
+class Release(NamedTuple):
+    """Worker -> interface: give me no more events; I want to let go of this connection."""
+
+    connection: str
+    op: int
+    epoch: int
+    reason: str
+    """`drain`: another worker shall have it at once; `hibernate`: with its next event."""
+
+
+class Detach(NamedTuple):
+    """Worker -> interface: the instance has ended; the connection is yours again."""
+
+    connection: str
+    op: int
+    epoch: int
+    reason: str
+    """As in `Release`."""
+    state: bytes | None
+    """As in `Data`."""
 
 
 class Events(NamedTuple):
@@ -163,6 +201,14 @@ class Credit(NamedTuple):
 
 class Reset(NamedTuple):
     """Interface -> worker: I do not hold this connection in this epoch with you; end it."""
+
+    connection: str
+    op: int
+    epoch: int
+
+
+class Released(NamedTuple):
+    """Interface -> worker: all that you were given is confirmed, and no more comes."""
 
     connection: str
     op: int
@@ -228,7 +274,7 @@ def read_open(frame: Any) -> Open:
 
 _NONE: Final = type(None)
 _OPENS_WITHOUT_STATE: Final = (str, int, int, str, dict, int, _NONE, bytes, bool, int, str, int)
-_OPENS_WITH_STATE: Final = (str, int, int, str, dict, int, dict, bytes, bool, int, str, int)
+_OPENS_WITH_STATE: Final = (str, int, int, str, dict, int, bytes, bytes, bool, int, str, int)
 _OPEN_TYPES: Final = frozenset((_OPENS_WITHOUT_STATE, _OPENS_WITH_STATE))
 
 
@@ -266,19 +312,23 @@ def write_opening(
 _ONE_OPENING: Final = pack(None) + array_header(1) + array_header(len(Open._fields))
 
 
-def split_frames(frames: list[bytes]) -> list[list[bytes]]:
-    """Split packed frames, in order, into runs of at most `MAX_ENTRY_BYTES` each."""
+def split_frames(frames: list[bytes]) -> list[tuple[list[bytes], int]]:
+    """Split packed frames, in order, into runs of at most `MAX_ENTRY_BYTES` each.
+
+    Returns:
+        (run, its bytes) for each.
+    """
     total = sum(map(len, frames))
     if total <= MAX_ENTRY_BYTES:
-        return [frames]
-    runs: list[list[bytes]] = []
+        return [(frames, total)]
+    runs: list[tuple[list[bytes], int]] = []
     run: list[bytes] = []
     size = 0
     for frame in frames:
         if run and size + len(frame) > MAX_ENTRY_BYTES:
-            runs.append(run)
+            runs.append((run, size))
             run, size = [], 0
         run.append(frame)
         size += len(frame)
-    runs.append(run)
+    runs.append((run, size))
     return runs

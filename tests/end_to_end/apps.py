@@ -278,6 +278,7 @@ async def ws_late_hash(scope: Scope, receive: Receive, send: Send) -> None:
 @websocket("/scope")
 async def ws_scope(scope: Scope, receive: Receive, send: Send) -> None:
     await accept(receive, send)
+    scope["extensions"]["gateway"].pop("confirm")  # a function, which cannot be read back
     await send({"type": "websocket.send", "text": repr(scope)})
     await talk(scope, receive, send)
 

@@ -19,9 +19,9 @@ def wait_until_served(gateway: Gateway) -> None:
     wait_until(lambda: gateway.request("/hello").status == 200, "an answer")
 
 
-def test_killed_worker_is_502_soon(gateway: Gateway) -> None:
+def test_killed_worker_is_502_soon_where_repeating_could_do_harm(gateway: Gateway) -> None:
     with gateway.connect() as client:
-        client.send(request("/never?502"))
+        client.send(request("/never?502", method="POST"))
         gateway.launcher.wait_for_note("502")
         killed_at = time.monotonic()
         send_signal(gateway.worker.child, SIGKILL)
@@ -94,7 +94,7 @@ async def test_stopped_worker_is_dead_after_its_lease_and_answers_nobody_afterwa
 ) -> None:
     gateway = start("--lease", "0.5", interface=("--queue-deadline", "1"))
     with gateway.connect() as client:
-        client.send(request("/slow?late"))
+        client.send(request("/slow?late", method="POST"))
         gateway.launcher.wait_for_note("late")
         async with connect(f"{gateway.ws_url}/echo?late-too") as websocket:
             worker = gateway.worker.child
@@ -106,21 +106,24 @@ async def test_stopped_worker_is_dead_after_its_lease_and_answers_nobody_afterwa
         gateway.launcher.open_gate("late")
         send_signal(worker, SIGCONT)
         assert client.rest() == b""
+    # It ends, since nothing that runs in it may say a word any more, and is replaced.
+    gateway.worker.wait_for_new_child(worker)
     wait_until_served(gateway)
-    assert gateway.worker.child == worker
 
 
-def test_worker_that_was_held_for_dead_can_be_found_dead_again(start: StartGateway) -> None:
-    gateway = start("--lease", "0.5", interface=("--queue-deadline", "1"))
-    worker = gateway.worker.child
+async def test_interface_server_that_was_held_for_dead_goes_on(start: StartGateway) -> None:
+    gateway = start("--lease", "0.5", worker=("--on-worker-exit", "resume"))
+    interface = gateway.interface.child
     for number in range(2):
-        with gateway.connect() as client:
-            client.send(request(f"/never?again-{number}"))
-            gateway.launcher.wait_for_note(f"again-{number}")
-            send_signal(worker, SIGSTOP)
-            assert client.answer().status == 502
-            send_signal(worker, SIGCONT)
-        wait_until_served(gateway)
+        async with connect(f"{gateway.ws_url}/echo?zombie-{number}") as websocket:
+            send_signal(interface, SIGSTOP)
+            note = gateway.launcher.wait_for_note(f"zombie-{number}")[0]
+            assert note.startswith("websocket.disconnect 1006")
+            send_signal(interface, SIGCONT)
+            await websocket.send("again")
+            assert await websocket.recv() == "again"
+    wait_until_served(gateway)
+    assert gateway.interface.child == interface
 
 
 @pytest.mark.parametrize("which", ["interface", "worker"])

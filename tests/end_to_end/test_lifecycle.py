@@ -109,7 +109,7 @@ def test_idle_connections_do_not_hold_up_a_drain(start: StartGateway) -> None:
 def test_drain_that_takes_too_long_is_ended(start: StartGateway) -> None:
     gateway = start("--graceful-timeout", "0.5")
     with gateway.connect() as client:
-        client.send(request("/never?too-long"))
+        client.send(request("/never?too-long", method="POST"))
         gateway.launcher.wait_for_note("too-long")
         assert gateway.worker.end() == 0
         assert client.answer().status == 503

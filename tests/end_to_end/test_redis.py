@@ -80,12 +80,13 @@ def test_without_redis_requests_are_503_until_it_is_back(
     assert (patient.interface.child, patient.worker.child) == before
 
 
-def test_requests_before_redis_is_there_are_503_at_once(
+def test_requests_before_redis_is_there_wait_and_are_503(
     launch: Launcher, redis_server: EmbeddedServer, tmp_path: Path
 ) -> None:
     redis_server.kill()
     path = tmp_path / "interface.sock"
-    interface = launch.run("gateway-interface", "--bind", f"unix:{path}", *launch.layer)
+    deadline = ("--queue-deadline", "0.5")
+    interface = launch.run("gateway-interface", "--bind", f"unix:{path}", *launch.layer, *deadline)
 
     def ask() -> Answer:
         with RawClient(socket.socket(socket.AF_UNIX)) as client:
@@ -108,31 +109,43 @@ def test_requests_before_redis_is_there_are_503_at_once(
     wait_until(lambda: ask().status == 200, "an answer")
 
 
-def test_request_under_way_when_redis_dies_gets_an_answer(
-    patient: Gateway, redis_server: EmbeddedServer
+def test_request_under_way_when_redis_dies_gets_its_answer(
+    gateway: Gateway, redis_server: EmbeddedServer
 ) -> None:
-    with patient.connect() as client:
-        client.send(request("/never?redis"))
-        patient.launcher.wait_for_note("redis")
+    with gateway.connect() as client:
+        client.send(request("/slow?redis", method="POST"))
+        gateway.launcher.wait_for_note("redis")
         redis_server.kill()
-        # The worker's claim may have arrived before, or not.
-        assert client.answer().status in (502, 503)
-    redis_server.start()
-    wait_until_served(patient)
+        gateway.launcher.open_gate("redis")
+        redis_server.start()
+        answer = client.answer()
+        assert (answer.status, answer.body) == (200, b"done")
+    wait_until_served(gateway)
 
 
-async def test_websocket_is_closed_with_1012_when_redis_dies(
-    patient: Gateway, redis_server: EmbeddedServer
+async def test_websocket_stays_open_when_redis_dies_and_comes_back_empty(
+    gateway: Gateway, redis_server: EmbeddedServer
 ) -> None:
-    async with connect(f"{patient.ws_url}/echo?redis-ws") as websocket:
+    async with connect(f"{gateway.ws_url}/echo?redis-ws") as websocket:
+        redis_server.kill()
+        await websocket.send("meanwhile")
+        redis_server.start()
+        assert await websocket.recv() == "meanwhile"
+
+
+async def test_websocket_is_closed_with_1013_when_redis_stays_away(
+    start: StartGateway, redis_server: EmbeddedServer
+) -> None:
+    gateway = start("--lease", "1", interface=("--redis-grace", "1"))
+    async with connect(f"{gateway.ws_url}/echo?redis-grace") as websocket:
         redis_server.kill()
         with pytest.raises(ConnectionClosed):
             await websocket.recv()
-        assert websocket.close_code == 1012
-    note = patient.launcher.wait_for_note("redis-ws")[0]
-    assert note.startswith("websocket.disconnect 1006")
+        assert websocket.close_code == 1013
     redis_server.start()
-    wait_until_served(patient)
+    wait_until_served(gateway)
+    note = gateway.launcher.wait_for_note("redis-grace")[0]
+    assert note.startswith("websocket.disconnect")
 
 
 def test_emptied_redis_is_noticed_and_service_goes_on(patient: Gateway, client: Client) -> None:

@@ -105,6 +105,9 @@ def _main(control_fd: int | None, log_level: str, **params: Any) -> int:
     return run(config_from(params), control_fd)
 
 
+_PROCESSES = "Processes"
+
+
 def app_options() -> list[click.Parameter]:
     """Return the argument and the options that say which application to run, and how."""
     section = "Application"
@@ -133,11 +136,22 @@ def app_options() -> list[click.Parameter]:
     ]
 
 
+def on_worker_exit_option(section: str = _PROCESSES, **attrs: Any) -> click.Parameter:
+    """Return the option that says what becomes of WebSockets when a worker goes."""
+    return field_option(
+        WorkerConfig,
+        "on_worker_exit",
+        "What becomes of open WebSockets; auto: resume those whose accept says so",
+        section,
+        type=click.Choice(["auto", "resume", "close"]),
+        **attrs,
+    )
+
+
 def _worker(field: str, help_text: str, section: str, **attrs: Any) -> click.Parameter:
     return field_option(WorkerConfig, field, help_text, section, **attrs)
 
 
-_PROCESSES = "Processes"
 _LOAD = "Load"
 _DEVELOPMENT = "Development"
 
@@ -156,6 +170,12 @@ main = GatewayCommand(
             "lifespan_timeout_s",
             "How long start-up and shutdown of the application may take, each",
             "Application",
+        ),
+        on_worker_exit_option(),
+        _worker(
+            "hibernate_after_s",
+            "Let go of the instance of a WebSocket that idles for so long; 0: never",
+            _PROCESSES,
         ),
         _worker("processes", "Processes, each with the application", _PROCESSES),
         _worker(

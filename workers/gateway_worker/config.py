@@ -43,6 +43,14 @@ class WorkerConfig:
     window_bytes: int = 262_144
     """Credit that a connection's client has: payload + 256 bytes an event not yet consumed."""
 
+    on_worker_exit: str = "auto"
+    """What becomes of open WebSockets when a worker stops or dies: `resume` gives them to another,
+    `close` closes them with 1012, `auto` resumes those whose `websocket.accept` has `resume`."""
+
+    hibernate_after_s: float = 0.0
+    """Let go of the instance of a WebSocket that was idle for so long; its next event opens a new
+    one with its state. Only of those that can be resumed. 0: never."""
+
     limit_max_requests: int = 0
     """Connections served before the process is replaced; 0: never."""
 
@@ -62,6 +70,8 @@ class WorkerConfig:
         """Check the ranges."""
         if self.lifespan not in ("auto", "on", "off"):
             raise ConfigError(f"--lifespan {self.lifespan!r}: one of auto, on, off")
+        if self.on_worker_exit not in ("auto", "resume", "close"):
+            raise ConfigError(f"--on-worker-exit {self.on_worker_exit!r}: auto, resume or close")
         for option, value in (
             ("--processes", self.processes),
             ("--concurrency", self.concurrency),

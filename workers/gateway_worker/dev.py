@@ -27,7 +27,13 @@ from gateway_layer.process.options import (
 )
 from gateway_layer.process.places import how_it_ended
 from gateway_layer.process.signals import SignalPipe
-from gateway_worker.cli import app_options, check, config_from, main as worker_command
+from gateway_worker.cli import (
+    app_options,
+    check,
+    config_from,
+    main as worker_command,
+    on_worker_exit_option,
+)
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _END = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -180,6 +186,7 @@ def _main(
     app_dir: str,
     factory: bool,
     lifespan: str,
+    on_worker_exit: str,
 ) -> int:
     """Run the command."""
     set_up_logging(log_level)
@@ -187,7 +194,13 @@ def _main(
     interface = [*both, "--processes", "1"]
     interface += [word for address in bind for word in ("--bind", address)]
     worker = [app, *both, "--processes", str(workers), "--app-dir", app_dir]
-    worker += ["--lifespan", lifespan, "--factory" if factory else "--no-factory"]
+    worker += [
+        "--on-worker-exit",
+        on_worker_exit,
+        "--lifespan",
+        lifespan,
+        "--factory" if factory else "--no-factory",
+    ]
     worker += ["--reload" if reload else "--no-reload"]
     _check_worker([*worker, *(("--redis", redis) if redis else ())])
     check_free(bind)
@@ -269,6 +282,8 @@ main = GatewayCommand(
             metavar="SECONDS",
             help="How long Ctrl-C and a reload wait for what is under way",
         ),
+        # While somebody edits the application, the browser's socket shall stay open.
+        on_worker_exit_option(default="resume", section=_SECTION),
         *app_options(),
     ],
 )

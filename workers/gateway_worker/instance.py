@@ -6,8 +6,9 @@ from abc import abstractmethod
 from collections.abc import MutableMapping
 from typing import Any, Final, Protocol
 
-from gateway_layer.codec import Message
+from gateway_layer.codec import Message, unpack_state
 from gateway_layer.errors import ClientDisconnected, MessageTooLarge
+from gateway_layer.link import Link
 from gateway_layer.outlet import Outlet
 from gateway_layer.session import WorkerSession, event_cost, split_event
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
@@ -22,6 +23,13 @@ RESTART_CODE: Final = 1012
 
 _ABNORMAL: Final = 1006
 
+_RELEASE_S: Final = 10.0
+"""How long an application may take to handle what it was given before its connection goes on
+elsewhere; what it has not handled goes with it."""
+
+_DISCONNECT_S: Final = 5.0
+"""How long a WebSocket's instance may take to end after it heard of the worker's drain."""
+
 _MAX_MESSAGE_BYTES: Final = 16 * 2**20
 """A WebSocket message is whole in each process on its way, and what waits for Redis is bounded:
 one that fills it would end the connections of everybody."""
@@ -32,6 +40,11 @@ class Host(Protocol):
 
     application: ASGI3App
     outlet: Outlet
+    on_worker_exit: str
+    """`auto`, `resume` or `close`; see `WorkerConfig`."""
+
+    def link(self, peer: str) -> Link:
+        """Return the link to an interface server."""
 
     def mark(self, session: WorkerSession) -> None:
         """Have the session's frames taken at the end of this turn."""
@@ -48,7 +61,7 @@ class Instance(WorkerSession):
         task: Runs the application; None before `start`.
     """
 
-    __slots__ = ("_disconnect", "_host", "_waiters", "scope", "task")
+    __slots__ = ("_disconnect", "_host", "_link", "_waiters", "scope", "task")
 
     def __init__(
         self, host: Host, opening: Open, interface: str, window: int, scope: Message
@@ -56,6 +69,7 @@ class Instance(WorkerSession):
         """Prepare; `start` runs it."""
         super().__init__(opening, interface, window)
         self._host = host
+        self._link = host.link(interface)
         self._waiters: list[asyncio.Future[None]] = []
         self._disconnect: Message | None = None
         self.scope = scope
@@ -68,6 +82,14 @@ class Instance(WorkerSession):
     def mark(self) -> None:
         """Have this session's frames sent at the end of the turn."""
         self._host.mark(self)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the interface server leaves too much unacknowledged."""
+        return self._link.full
+
+    def on_released(self) -> None:
+        """Nobody asked for it: only WebSockets are handed over."""
 
     async def _run(self) -> None:
         try:
@@ -274,9 +296,23 @@ class HttpInstance(Instance):
 
 
 class WebSocketInstance(Instance):
-    """One WebSocket (ASGI HTTP & WebSocket 2.5, "WebSocket")."""
+    """One WebSocket (ASGI HTTP & WebSocket 2.5, "WebSocket").
 
-    __slots__ = ("_connected", "_rules")
+    Attributes:
+        resumable: The connection may go on with another instance.
+        moves: Grows with whatever the application receives or sends; for who looks for idleness.
+    """
+
+    __slots__ = (
+        "_asking",
+        "_connected",
+        "_departed",
+        "_leaving",
+        "_released",
+        "_rules",
+        "moves",
+        "resumable",
+    )
 
     def __init__(
         self, host: Host, opening: Open, interface: str, window: int, scope: Message
@@ -285,6 +321,24 @@ class WebSocketInstance(Instance):
         super().__init__(host, opening, interface, window, scope)
         self._rules = WebSocketRules()
         self._connected = False
+        self._asking = False  # the application waits in `receive`
+        self._leaving: str | None = None
+        self._released = False
+        self._departed = False
+        self.resumable = False
+        self.moves = 0
+        self.keeps = {} if opening.state is None else unpack_state(opening.state)
+        scope["extensions"]["gateway"] |= {"state": self.keeps, "confirm": self.confirm_given}
+
+    def confirm_given(self) -> None:
+        """Confirm all events that `receive` has returned: the extension's `confirm`.
+
+        From its first call on, `receive` confirms nothing by itself any more: for an application
+        that asks for events ahead of handling them. What is not confirmed takes of the client's
+        window, 256 KiB.
+        """
+        self.explicit = True
+        self.confirm()
 
     @property
     def finished(self) -> bool:
@@ -304,15 +358,28 @@ class WebSocketInstance(Instance):
         return bool(self.inbox) and self.inbox[-1][1]["type"] == "websocket.disconnect"
 
     async def receive(self) -> Message:
-        """Return `websocket.connect`, messages, then `websocket.disconnect` again and again."""
-        self.confirm()
+        """Return `websocket.connect`, messages, then `websocket.disconnect` again and again.
+
+        Raises:
+            TypeError: A value in the connection's state that cannot travel.
+            ApplicationError: The state is larger than 16 KiB.
+        """
+        if not self.explicit:
+            self.confirm()
+        self.moves += 1
         if not self._connected:
             self._connected = True
             return {"type": "websocket.connect"}
         while not self.inbox:
+            if self._released:
+                self._depart()
             if self._disconnect is not None:
                 return dict(self._disconnect)
-            await self._wait()
+            self._asking = True
+            try:
+                await self._wait()
+            finally:
+                self._asking = False
         event = self.take_event()
         if event["type"] == "websocket.disconnect":
             self._disconnect = event
@@ -331,6 +398,9 @@ class WebSocketInstance(Instance):
         """
         event = self._rules.send(message)
         kind = event["type"]
+        self.moves += 1
+        if kind == "websocket.accept":
+            self._decide_resumption(event)
         if kind == "websocket.http.response.body":
             await self._emit_body(event, event["body"])
             if self.finished:
@@ -367,11 +437,72 @@ class WebSocketInstance(Instance):
         """The interface server is gone or has given the connection up."""
         self._end(_ABNORMAL, reason)
 
-    def drain(self) -> None:
-        """Close with 1012: the worker stops. The application hears of it as a disconnect."""
-        if self._disconnect is None and not self.finished:
-            self.finish("drain")
+    def _decide_resumption(self, event: Message) -> None:
+        """Let the worker's policy decide about what the application declared, or did not."""
+        policy = self._host.on_worker_exit
+        if policy != "auto":
+            event["resume"] = policy == "resume"
+        self.resumable = event["resume"]
+
+    # Letting go.
+
+    @property
+    def idle(self) -> bool:
+        """Whether the application waits for an event, and there is none."""
+        return self._asking and not self.inbox
+
+    def let_go(self, reason: str) -> None:
+        """Hand the connection over, `drain` or `hibernate`, or close it with 1012.
+
+        A connection that can be resumed is released: the interface server gives no more events and
+        waits until what it gave is handled. Then the application hears of the end as a disconnect
+        with 1012, and when the instance has ended the connection is the interface server's again.
+        """
+        if self._leaving is not None or self._disconnect is not None or self.finished:
+            return
+        if not self.resumable:
+            self.finish(reason)
             self._end(RESTART_CODE, "the worker restarts")
+            self._cancel_later()
+            return
+        self._leaving = reason
+        self.release(reason)
+        asyncio.get_running_loop().call_later(_RELEASE_S, self._depart)
+
+    def on_released(self) -> None:
+        """No more events come, and none is unconfirmed."""
+        self._released = self._leaving is not None
+        if self._released and self.idle:
+            self._depart()
+
+    def _depart(self) -> None:
+        """Tell the application; also one that took too long with what it was given."""
+        if self._departed or self._disconnect is not None:
+            return
+        self._departed = True
+        self.note_last_state()
+        self._end(RESTART_CODE, "the worker restarts")
+        self._cancel_later()
+
+    def _cancel_later(self) -> None:
+        if self.task is not None:
+            asyncio.get_running_loop().call_later(_DISCONNECT_S, self.task.cancel)
+
+    def _settle(self, outcome: str) -> None:
+        """Give the connection back, or say how the application ended."""
+        if self._leaving is not None and (self._departed or outcome == "drain"):
+            if not self.finished_by_application:
+                self.detach(self._leaving)
+                self.on_lost("the application has ended")
+                return
+        elif self.resumable and self.left:
+            self.confirm_all()
+        super()._settle(outcome)
+
+    @property
+    def finished_by_application(self) -> bool:
+        """Whether the application has closed the connection itself."""
+        return self._rules.state is WebSocketState.CLOSED
 
     def _end(self, code: int, reason: str) -> None:
         if self._disconnect is None:
@@ -405,7 +536,10 @@ def make_scope(opening: Open, interface: str, state: dict[str, Any]) -> Message:
     scope["headers"] = list(scope["headers"])
     scope["asgi"] = {"version": "3.0", "spec_version": "2.5"}
     extensions = scope.setdefault("extensions", {})
-    extensions["gateway"] = {"reply_channel": f"{interface}!{opening.connection}"}
+    extensions["gateway"] = {
+        "reply_channel": f"{interface}!{opening.connection}",
+        "resumed": opening.resumed,
+    }
     if "subprotocols" in scope:
         scope["subprotocols"] = list(scope["subprotocols"])
     scope["state"] = state.copy()

@@ -16,6 +16,7 @@ from gateway_layer.session import WorkerSession
 from gateway_layer.wire import REFUSE, Open, Refuse, read_entry, read_open
 from gateway_worker.apps import ASGI3App, load_app
 from gateway_worker.config import WorkerConfig
+from gateway_worker.hibernation import Hibernation
 from gateway_worker.instance import INSTANCES, Instance, WebSocketInstance, make_scope
 from gateway_worker.lifespan import Lifespan, LifespanFailed
 from gateway_worker.puller import Puller
@@ -27,8 +28,15 @@ EXIT_LIFESPAN_FAILED: Final = 3
 _CANCEL_S: Final = 1.0
 """How long instances may take to end after they were cancelled."""
 
-_DISCONNECT_S: Final = 5.0
-"""How long a WebSocket's instance may take to end after it heard of the worker's drain."""
+EXIT_FENCED: Final = 75
+"""Others have held this process for dead, and its connections are theirs: nothing that still runs
+here may say a word, so the process ends and its supervisor starts another (EX_TEMPFAIL)."""
+
+_LETTING_GO: Final = 32
+"""WebSockets that are handed over at once."""
+
+_SETTLE_S: Final = 5.0
+"""How long to wait, before the end, until everybody has what was sent to them."""
 
 
 class Worker:
@@ -73,7 +81,10 @@ class Worker:
             )
         }
         self._node.on_lost = self._changed.set
+        self._node.on_fenced = self._on_fenced
         self.outlet = self._node.outlet
+        self.link = self._node.link
+        self.on_worker_exit = config.on_worker_exit
         self.application: ASGI3App = _nothing_loaded
         self.served = 0
         self.dropped = 0
@@ -84,6 +95,9 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining = asyncio.Event()
         self._at_once = False
+        self._fenced = False
+        self._to_release: list[WebSocketInstance] = []
+        self._hibernation: Hibernation | None = None
 
     async def serve(self, *, on_ready: Callable[[], None] | None = None) -> int:
         """Run until drained.
@@ -92,7 +106,8 @@ class Worker:
             on_ready: Called once when the worker takes connections.
 
         Returns:
-            Exit status: 0 after a drain, 3 when the application's start-up failed.
+            Exit status: 0 after a drain, 3 when the application's start-up failed, 75 when this
+            process had stood still and was held for dead.
 
         Raises:
             ConfigError: A wrong application path, or a server that cannot serve a channel layer.
@@ -115,12 +130,15 @@ class Worker:
                 puller.start()
             if on_ready is not None:
                 on_ready()
+            if self._config.hibernate_after_s:
+                self._hibernation = Hibernation(self._config.hibernate_after_s, self._websockets)
             await self._draining.wait()
             await self._finish_connections()
         finally:
             await self._lifespan.shutdown()
+            self._node.close()
             await self._layer.close()
-        return 0
+        return EXIT_FENCED if self._fenced else 0
 
     def drain(self) -> None:
         """Take nothing more, finish what is under way, then let `serve` return.
@@ -213,18 +231,23 @@ class Worker:
         kind = "websocket" if isinstance(instance, WebSocketInstance) else "http"
         self._pullers[kind].ended()
         self._changed.set()
+        if self._to_release:
+            self._to_release.pop().let_go("drain")
 
     # Drain.
 
     async def _finish_connections(self) -> None:
-        """Close WebSockets with 1012, wait for all connections, then cancel what is left."""
+        """Hand WebSockets over, wait for all connections, then cancel what is left."""
+        if self._hibernation is not None:
+            self._hibernation.stop()
         try:
             async with asyncio.timeout(self._config.graceful_timeout_s):
+                self._release_websockets()
                 await self._until(lambda: self._at_once or not self._pulling())
-                self._drain_websockets()
                 await self._until(lambda: self._at_once or not self._count())
         except TimeoutError:
             _log.warning("graceful time-out: ending %d connections", self._count())
+        self._to_release.clear()
         for session in list(self._node.sessions.values()):
             if isinstance(session, Instance) and session.task is not None:
                 session.task.cancel()
@@ -233,15 +256,25 @@ class Worker:
                 await self._until(lambda: not self._count())
         except TimeoutError:
             _log.warning("%d instances ignored their cancellation", self._count())
-        self._node.flush()
+        if not self._fenced and not await self._node.settle(_SETTLE_S):
+            _log.warning("ending before everybody has what was sent to them")
 
-    def _drain_websockets(self) -> None:
-        assert self._loop is not None, "a drain comes after serve"
-        for session in list(self._node.sessions.values()):
-            if isinstance(session, WebSocketInstance):
-                session.drain()
-                if session.task is not None:
-                    self._loop.call_later(_DISCONNECT_S, session.task.cancel)
+    def _websockets(self) -> list[WebSocketInstance]:
+        sessions = self._node.sessions.values()
+        return [one for one in sessions if isinstance(one, WebSocketInstance)]
+
+    def _release_websockets(self) -> None:
+        """Let go of all, some at a time: each that ends is followed by another."""
+        self._to_release = self._websockets()
+        for _ in range(_LETTING_GO):
+            if self._to_release:
+                self._to_release.pop().let_go("drain")
+
+    def _on_fenced(self) -> None:
+        """This process stood still for too long; see `EXIT_FENCED`."""
+        self._fenced = True
+        self.drain()
+        self.drain()
 
     def _pulling(self) -> bool:
         """Whether a pull may still bring openings; without Redis none does."""

@@ -20,6 +20,7 @@ from gateway_layer.channels.mailbox import Mailbox, Unread, Waiter, now_ms
 from gateway_layer.channels.options import Host, Keys
 from gateway_layer.channels.plain import READ_BLOCK_S, PlainReaders, ReadPipe, read_script
 from gateway_layer.errors import GatewayError, LayerUnavailable
+from gateway_layer.fence import check_process
 from gateway_layer.redis.pipe import Pipe, RedisReplyError
 from gateway_layer.redis.protocol import Reply
 from gateway_layer.redis.resp import pack_command
@@ -160,6 +161,7 @@ class LoopState:
         head = ("EVAL", _SEND, 1, key, now_ms(), self._expiry_ms, capacity)
         pipe = self._writers[shard]
         try:
+            check_process()
             pipe.write(pack_command(*head, *entries), partial(_settle, sends))
             pipe.flush()
         except LayerUnavailable as error:
@@ -174,8 +176,9 @@ class LoopState:
         """Carry out one command on the server of a name.
 
         Raises:
-            LayerUnavailable: It cannot be reached, or it refused.
+            LayerUnavailable: It cannot be reached, or refused, or this process may count as dead.
         """
+        check_process()
         pipe = await self.writer(name)
         try:
             return await pipe.execute(*parts)

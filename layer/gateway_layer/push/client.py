@@ -11,6 +11,7 @@ from typing import Any, Final
 from gateway_layer.codec import Message
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConnectionGone, GatewayError, LayerUnavailable
+from gateway_layer.fence import check_process
 from gateway_layer.names import new_pid
 from gateway_layer.push.requests import (
     ConnectionInfo,
@@ -369,6 +370,7 @@ class Push:
             for count, command in script_calls(self._keys, self._head, pid, frames):
                 carried, numbers = numbers[:count], numbers[count:]
                 try:
+                    check_process()
                     self._writer.write(
                         pack_command(*command), partial(self._on_pushed, pid, carried)
                     )

@@ -302,7 +302,7 @@ def script_calls(
     """
     entries: list[bytes] = []
     count = size = 0
-    for run in split_frames(list(frames)):
+    for run, _size in split_frames(list(frames)):
         entries.append(write_entry(head, None, run))
         count += len(run)
         size += len(entries[-1])

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from gateway_layer.codec import Message
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConnectionGone, GatewayError, LayerUnavailable
+from gateway_layer.fence import check_process
 from gateway_layer.names import new_pid
 from gateway_layer.push.requests import (
     ConnectionInfo,
@@ -267,6 +268,7 @@ class SyncPush:
         self, by_owner: dict[str, list[tuple[int, bytes]]], reply_id: str
     ) -> dict[int, GatewayError]:
         """Write what is asked; return the errors of what did not get to its owner."""
+        check_process()
         head = envelope_head(reply_id)
         pipeline: Any = self._redis.pipeline(transaction=False)
         carried: list[tuple[str, list[int]]] = []

@@ -5,12 +5,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from gateway_layer.base import PULL_TIMEOUT_S, ChannelLayer, OnEntries, OnPushed
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import LayerUnavailable
+from gateway_layer.fence import Fence, boot_time_s, guard_process, release_process
 from gateway_layer.redis.address import parse_address
 from gateway_layer.redis.checks import check_server
 from gateway_layer.redis.keys import (
@@ -22,7 +22,7 @@ from gateway_layer.redis.keys import (
     Keys,
 )
 from gateway_layer.redis.lists import Backlog, QueueReader
-from gateway_layer.redis.liveness import Lease, Renewal, boot_time_s
+from gateway_layer.redis.liveness import Lease, Renewal
 from gateway_layer.redis.pipe import Pipe, ServerInfo, Troubles
 from gateway_layer.redis.resp import RedisReplyError, pack_command
 
@@ -60,7 +60,7 @@ class RedisLayer(ChannelLayer):
         self._keys: Final = Keys(config.namespace)
         self._death_s: Final = config.lease_s * 1.3
         self._fence_s: Final = config.lease_s * 0.9
-        self._fence_at_s = 0.0
+        self._fence: Final = Fence()
         self._lease: Final = Lease(config, self.pid, kind, parent, self._renewed_in_thread)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._troubles: Final = Troubles()
@@ -128,12 +128,15 @@ class RedisLayer(ChannelLayer):
         self._lease.start()
         self._beat()
         self._started = True
+        if self.kind == "worker":
+            guard_process(self._fence)
         self._become_ready()
 
     async def close(self) -> None:
         """See the contract."""
         self._closing = True
         self._ready = False
+        release_process(self._fence)
         for reader in self._pulls.values():
             reader.stop()
         loop = asyncio.get_running_loop()
@@ -205,7 +208,7 @@ class RedisLayer(ChannelLayer):
         assert self._loop is not None, "the lease runs after start"
         if not renewal.fenced:
             # Here and not in the loop: an application that blocks it does not lapse the lease.
-            self._fence_at_s = renewal.sent_at_s + self._fence_s
+            self._fence.until_s = renewal.sent_at_s + self._fence_s
         try:
             self._loop.call_soon_threadsafe(self._on_renewed, renewal)
         except RuntimeError:  # it was closed, and this layer was not
@@ -215,14 +218,17 @@ class RedisLayer(ChannelLayer):
         if self._closing:
             return
         self._clock_offset_ms = renewal.clock_offset_ms
-        self._fence_at_s = renewal.sent_at_s + self._fence_s
+        if renewal.fenced:
+            self._on_held_for_dead()
+            return
+        self._fence.until_s = renewal.sent_at_s + self._fence_s
+        if self._fence.fenced:
+            self._fence.fenced = False  # it has rejoined
         if self._data_id and renewal.data_id != self._data_id and self._ready:
-            _log.warning("Redis has lost its data: what was under way through it is ended")
+            _log.warning("Redis has lost its data: what was under way through it is sent again")
             self.on_lost()
             self.on_available()
         self._data_id = renewal.data_id
-        if renewal.fenced:
-            self._rejoin()
         if self._started and self._connected:
             self._become_ready()
         now = time.monotonic()
@@ -235,13 +241,22 @@ class RedisLayer(ChannelLayer):
             elif now - self._absent_since.setdefault(pid, now) >= self._death_s:
                 self.found_dead(pid)
 
-    def _rejoin(self) -> None:
-        """This process was held for dead: its peers have ended everything; begin anew."""
-        _log.warning("this process was held for dead (it did not run for a while); rejoining")
-        self.on_lost()
-        self.on_available()
-        assert self._loop is not None, "renewals come after start"
-        self._loop.run_in_executor(None, lambda: self._quietly(self._lease.renew, rejoin=True))
+    def _on_held_for_dead(self) -> None:
+        """Others have ended everything with this process: write nothing before it rejoins."""
+        if not self._fence.fenced:
+            _log.warning("this process was held for dead: it stood still for longer than its lease")
+            self._fence.fenced = True
+            self._ready = False
+            self.on_fenced()
+
+    def rejoin(self) -> None:
+        """See the contract."""
+        assert self._loop is not None, "a process is held for dead after its start"
+
+        def renew() -> None:
+            self._renewed_in_thread(self._lease.renew(rejoin=True))
+
+        self._loop.run_in_executor(None, lambda: self._quietly(renew))
 
     def found_dead(self, pid: str) -> None:
         """See the contract; also what the leases tell."""
@@ -342,17 +357,12 @@ class RedisLayer(ChannelLayer):
         self._require_ready()
         backlog = self._inboxes.get(pid)
         if backlog is None:
-            key = self._keys.inbox(pid)
-            refused = partial(self._on_entry_refused, pid)
-            backlog = Backlog(self._writer, key, INBOX_BACKLOG_TTL_S, refused)
+            backlog = Backlog(self._writer, self._keys.inbox(pid), INBOX_BACKLOG_TTL_S)
             self._inboxes[pid] = backlog
         if backlog.length > _INBOX_CAPACITY:
             self.found_dead(pid)
             return
         self._writer.push(backlog.key, entry, backlog.on_length)
-
-    def _on_entry_refused(self, pid: str) -> None:
-        self.on_refused(pid)  # looked up at the time: `Node` sets it
 
     def recall(self, queue: str, entry: bytes, on_recalled: Callable[[bool], None]) -> None:
         """See the contract."""
@@ -368,6 +378,21 @@ class RedisLayer(ChannelLayer):
         except LayerUnavailable:
             assert self._loop is not None, "recalls come after start"
             self._loop.call_soon(on_recalled, False)
+
+    def find(self, queue: str, entry: bytes, on_found: Callable[[bool | None], None]) -> None:
+        """See the contract."""
+        command = pack_command("LPOS", self._keys.queue(queue), entry)
+
+        def on_reply(reply: Any) -> None:
+            if isinstance(reply, RedisReplyError):
+                self.refused(queue, reply)
+            on_found(None if isinstance(reply, Exception) else reply is not None)
+
+        try:
+            self._writer.write(command, on_reply)
+        except LayerUnavailable:
+            assert self._loop is not None, "searches come after start"
+            self._loop.call_soon(on_found, None)
 
     @property
     def congested(self) -> bool:
@@ -408,10 +433,8 @@ class RedisLayer(ChannelLayer):
     def _require_ready(self) -> None:
         if not self._ready:
             raise LayerUnavailable("Redis cannot be reached at present; retry later")
-        if boot_time_s() > self._fence_at_s:
-            # This process stood still, or could not renew: others may hold it for dead, so it
-            # writes nothing until it has renewed.
-            raise LayerUnavailable("the lease of this process has lapsed; it is being renewed")
+        # This process stood still, or could not renew: others may hold it for dead.
+        self._fence.check()
 
 
 def _as_error(value: Any) -> Exception:

@@ -21,24 +21,20 @@ class Backlog:
         length: After the last push whose reply has come.
     """
 
-    __slots__ = ("_kept", "_on_refused", "_ttl_s", "_writer", "key", "length")
+    __slots__ = ("_kept", "_ttl_s", "_writer", "key", "length")
 
-    def __init__(
-        self, writer: Pipe, key: bytes, ttl_s: int, on_refused: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, writer: Pipe, key: bytes, ttl_s: int) -> None:
         """Watch one list that `writer` pushes to.
 
         Args:
             writer: Where the expiry is written.
             key: Of the list.
             ttl_s: The expiry, in seconds.
-            on_refused: Called when Redis refused a push.
         """
         self.key: Final = key
         self.length = 0
         self._writer = writer
         self._ttl_s = ttl_s
-        self._on_refused = on_refused
         self._kept = 0.0
 
     def on_length(self, length: Any, _index: int, count: int) -> None:
@@ -47,8 +43,6 @@ class Backlog:
             self.length = length
             if length > count:
                 self.keep()
-        elif isinstance(length, RedisReplyError) and self._on_refused is not None:
-            self._on_refused()
 
     def keep(self) -> None:
         """Renew the expiry, at most once a second."""

@@ -20,6 +20,7 @@ import redis
 from gateway_layer.codec import pack
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
+from gateway_layer.fence import boot_time_s
 from gateway_layer.names import new_pid
 from gateway_layer.redis.address import sync_client
 from gateway_layer.redis.keys import (
@@ -39,14 +40,6 @@ _SCRIPTS: Final = Path(__file__).parent / "scripts"
 _RENEW: Final = (_SCRIPTS / "renew.lua").read_text()
 _BURY: Final = (_SCRIPTS / "bury.lua").read_text()
 _UNREACHABLE: Final = (redis.RedisError, OSError)
-
-
-_CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has the first
-
-
-def boot_time_s() -> float:
-    """Return a clock that never jumps and goes on while the machine is suspended, in seconds."""
-    return time.clock_gettime(_CLOCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

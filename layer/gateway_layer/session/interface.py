@@ -1,9 +1,14 @@
-"""The interface server's side of a connection's session: owner, numbering, window, credit."""
+"""The interface server's side of a connection's session: owner, numbering, window, credit.
+
+It keeps what no instance has confirmed (the journal): after the worker died, or let go of the
+connection, the next instance gets it again. An instance is known by its epoch and its worker; what
+any other says does not count.
+"""
 
 from abc import ABC, abstractmethod
 from collections import deque
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
@@ -13,28 +18,46 @@ from gateway_layer.wire import (
     CLAIM,
     CREDIT,
     DATA,
+    DETACH,
     DONE,
     EVENTS,
+    MAX_STATE_BYTES,
     REFUSE,
+    RELEASE,
+    RELEASED,
     RESET,
     Credit,
+    Released,
     Reset,
 )
 
 _STREAM: Final = 0
+
+_NOT_KEPT: Final[list[Message]] = []
 
 
 class State(Enum):
     """Where a connection stands; CLOSED is absorbing."""
 
     QUEUED = auto()
-    """An opening is in the shared queue; nobody has claimed it."""
+    """An opening is in the shared queue, or about to be; nobody has claimed it."""
     BOUND = auto()
     """A worker runs an instance for the current epoch; only its frames count."""
+    DETACHED = auto()
+    """No instance runs, and none is asked for yet."""
     CLOSED = auto()
 
 
-_QUEUED, _BOUND, _CLOSED = State  # bound once: an Enum's attribute costs 50 ns
+_QUEUED, _BOUND, _DETACHED, _CLOSED = State  # bound once: an Enum's attribute costs 50 ns
+
+
+class Entry(NamedTuple):
+    """One event of the journal."""
+
+    last_seq: int
+    """Number of its last part."""
+    parts: list[Message]
+    cost: int
 
 
 class InterfaceSession(ABC):
@@ -44,8 +67,16 @@ class InterfaceSession(ABC):
         connection: The connection's id, the local part of its reply channel.
         epoch: Number of the current opening; raised by each push of it.
         worker: pid of the bound worker, None unless BOUND.
+        resumed: How many instances the connection had before the present epoch.
+        kept: The connection's state as last confirmed, packed; None: it has none.
+        gated: Events wait, whatever credit there is: the instance is not ready for them.
+        releasing: The worker wants to let go of the connection: why; None: it does not.
+        released: It was told that it may; what it does from now on is its instance's end.
         dirty: The session waits in the node's list of those with something to send.
     """
+
+    KEEPS_EVENTS: ClassVar[bool] = True
+    """Whether unconfirmed events go to the next instance; without it they are only counted."""
 
     __slots__ = (
         "_credit_due",
@@ -54,14 +85,20 @@ class InterfaceSession(ABC):
         "_first",
         "_granted",
         "_held",
+        "_journal",
         "_outstanding",
+        "_released_due",
         "_seq",
         "_turn_cost",
-        "_unconfirmed",
         "_window",
         "connection",
         "dirty",
         "epoch",
+        "gated",
+        "kept",
+        "released",
+        "releasing",
+        "resumed",
         "state",
         "window",
         "worker",
@@ -80,15 +117,25 @@ class InterfaceSession(ABC):
         self.epoch = 0
         self.worker: str | None = None
         self.dirty = False
+        self.resumed = 0
+        self.kept: bytes | None = None
+        self._journal: deque[Entry] | None = None
+        self._held: deque[tuple[list[Message], int]] | None = None
+        self._begin_counts()
+
+    def _begin_counts(self) -> None:
+        """Begin an epoch: numbers, costs and totals count from its start, on both sides."""
+        self.gated = False
+        self.releasing: str | None = None
+        self.released = False
+        self._released_due = False
         self._window = 0
         self._events: list[Message] = []
         self._turn_cost = 0
         self._first = 1
         self._seq = 0
-        self._unconfirmed: deque[tuple[int, int]] | None = None
-        self._held: deque[tuple[list[Message], int]] | None = None
         self._outstanding = 0
-        self._granted = window
+        self._granted = self.window
         self._drained = 0
         self._credit_due = False
 
@@ -115,8 +162,16 @@ class InterfaceSession(ABC):
         """The opening was certainly not started; it may be pushed again."""
 
     @abstractmethod
+    def on_detached(self, reason: str) -> None:
+        """The worker has let go of the connection: `drain` or `hibernate`. It is DETACHED."""
+
+    @abstractmethod
     def on_lost(self, reason: str) -> None:
-        """The worker died, or something of its answer may be missing."""
+        """The worker died, or has forgotten this connection."""
+
+    @abstractmethod
+    def on_room(self) -> None:
+        """The link to the worker is not full any more: `release_held`, and read on."""
 
     @abstractmethod
     def on_malformed(self, reason: str) -> None:
@@ -129,6 +184,11 @@ class InterfaceSession(ABC):
     def claim_room(self, _cost: int) -> bool:
         """Take room on the way to Redis for a held event; False: call `release_held` later."""
         return True
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the link to the worker is full; `on_room` follows."""
+        return False
 
     # Inputs from the client's side.
 
@@ -143,11 +203,37 @@ class InterfaceSession(ABC):
         return bool(self._held)
 
     def next_epoch(self) -> int:
-        """Begin a new opening and return its number; counts of the last one are void."""
+        """Begin a new opening and return its number.
+
+        What the last instance has not confirmed waits for the next, in front of what has come
+        since; counts and totals of the last epoch are void.
+        """
+        if self._journal:
+            again = deque((entry.parts, entry.cost) for entry in self._journal)
+            again.extend(self._held or ())
+            self._held = again
+            self._journal = None
+        if self.epoch:
+            self._begin_counts()
         self.epoch += 1
         self.state = _QUEUED
         self.worker = None
         return self.epoch
+
+    def detach(self) -> None:
+        """The instance is over; the connection stays, and waits for its next epoch."""
+        self.state = _DETACHED
+        self.worker = None
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether the instance was given something that it has not confirmed."""
+        return bool(self._journal)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a next instance would have something to do at once."""
+        return bool(self._journal) or bool(self._held)
 
     def emit(self, parts: list[Message], cost: int) -> None:
         """Send one event, in one or more parts, as soon as there is credit for it.
@@ -158,7 +244,7 @@ class InterfaceSession(ABC):
         """
         if self.state is _CLOSED:
             return
-        if self.state is _BOUND and not self._held and self._fits(cost):
+        if self.state is _BOUND and not self._held and not self.gated and self._fits(cost):
             self._take_on(parts, cost)
         else:
             if self._held is None:
@@ -172,6 +258,17 @@ class InterfaceSession(ABC):
             self._granted = self._drained + self.window
             self._credit_due = True
             self.mark()
+
+    def emit_last(self, event: Message) -> None:
+        """Send the last event, past any credit; it is kept until it is confirmed."""
+        if self.state is _BOUND and not self.gated:
+            while self._held:
+                self._take_on(*self._held.popleft())
+            self._take_on([event], 0)
+        else:
+            if self._held is None:
+                self._held = deque()
+            self._held.append(([event], 0))
 
     def close(self, last_event: Message | None = None) -> None:
         """End the session; a bound worker is told by `last_event`, past any credit."""
@@ -200,10 +297,14 @@ class InterfaceSession(ABC):
             return self._reset(epoch)
         if sender == self.worker:
             if op == DATA:
-                _connection, _op, _epoch, events, confirmed, _state = frame
-                self._take_in(events, confirmed)
+                _connection, _op, _epoch, events, confirmed, kept = frame
+                self._take_in(events, confirmed, kept)
             elif op == DONE:
                 self.on_done(frame[3])
+            elif op == RELEASE:
+                self._stop_events(frame[3])
+            elif op == DETACH:
+                self._let_go(frame[3], frame[4])
             else:
                 raise ProtocolError(f"op {op!r} from the bound worker")
         elif state is _QUEUED and op == CLAIM:
@@ -215,22 +316,55 @@ class InterfaceSession(ABC):
         return None
 
     def _bind(self, worker: str, frame: tuple[Any, ...]) -> None:
-        _connection, _op, _epoch, events, confirmed, _state, window = frame
+        _connection, _op, _epoch, events, confirmed, kept, window = frame
         if window.__class__ is not int or window < 0:
             raise ProtocolError("a claim without a window")
         self.worker = worker
         self.state = _BOUND
         self._window = window
-        self.release_held()
-        self._take_in(events, confirmed)
+        if self._held:
+            self.release_held()
+        self._take_in(events, confirmed, kept)
         if self.state is _BOUND:
             self.on_claimed()
 
-    def _take_in(self, events: tuple[Message, ...], confirmed: int | None) -> None:
+    def _take_in(
+        self, events: tuple[Message, ...], confirmed: int | None, kept: bytes | None
+    ) -> None:
+        """Carry out a frame as a whole: what was sent, then what was handled, and the state."""
         if events:
             self.on_events(events)
-        if confirmed is not None and self.state is _BOUND:
-            self._confirm(confirmed)
+        if self.state is _BOUND:
+            if kept is not None:
+                self._keep(kept)
+            if confirmed is not None:
+                self._confirm(confirmed)
+
+    def _keep(self, kept: Any) -> None:
+        if kept.__class__ is not bytes or len(kept) > MAX_STATE_BYTES:
+            raise ProtocolError(f"a state that is not at most {MAX_STATE_BYTES} bytes")
+        self.kept = kept
+
+    def _stop_events(self, reason: Any) -> None:
+        """The worker wants to let go: give it nothing more, and say when it has handled all."""
+        if reason.__class__ is not str:
+            raise ProtocolError("a release without a reason")
+        self.releasing = reason
+        self.gated = True
+        self._maybe_released()
+
+    def _maybe_released(self) -> None:
+        if self.releasing is not None and not self.released and not self._journal:
+            self.released = self._released_due = True
+            self.mark()
+
+    def _let_go(self, reason: Any, kept: bytes | None) -> None:
+        if reason.__class__ is not str:
+            raise ProtocolError("a detachment without a reason")
+        if kept is not None:
+            self._keep(kept)
+        self.detach()
+        self.on_detached(reason)
 
     def _reset(self, epoch: int) -> bytes:
         return pack(Reset(self.connection, RESET, epoch))
@@ -239,22 +373,23 @@ class InterfaceSession(ABC):
 
     def _fits(self, cost: int) -> bool:
         # The first event may overdraw, so that one larger than the window passes at all.
-        return self._outstanding == 0 or self._outstanding + cost <= self._window
+        fits = self._outstanding == 0 or self._outstanding + cost <= self._window
+        return fits and not self.blocked
 
     def _take_on(self, parts: list[Message], cost: int) -> None:
         self._events += parts
         self._turn_cost += cost
         self._seq += len(parts)
         self._outstanding += cost
-        if self._unconfirmed is None:
-            self._unconfirmed = deque()
-        self._unconfirmed.append((self._seq, cost))
+        if self._journal is None:
+            self._journal = deque()
+        self._journal.append(Entry(self._seq, parts if self.KEEPS_EVENTS else _NOT_KEPT, cost))
         self.mark()
 
     def release_held(self) -> None:
         """Send what waited for credit, as far as credit and the way to Redis allow now."""
         held = self._held
-        while held and self.state is _BOUND and self._fits(held[0][1]):
+        while held and self.state is _BOUND and not self.gated and self._fits(held[0][1]):
             if not self.claim_room(held[0][1]):
                 return
             self._take_on(*held.popleft())
@@ -262,10 +397,13 @@ class InterfaceSession(ABC):
     def _confirm(self, seq: int) -> None:
         if seq.__class__ is not int or seq > self._seq:
             raise ProtocolError(f"confirmation of event {seq!r}, {self._seq} were sent")
-        unconfirmed = self._unconfirmed
-        while unconfirmed and unconfirmed[0][0] <= seq:
-            self._outstanding -= unconfirmed.popleft()[1]
-        self.release_held()
+        journal = self._journal
+        while journal and journal[0].last_seq <= seq:
+            self._outstanding -= journal.popleft().cost
+        if self._held:
+            self.release_held()
+        if self.releasing is not None:
+            self._maybe_released()
         self.on_confirmed(seq)
 
     # Output.
@@ -285,4 +423,7 @@ class InterfaceSession(ABC):
         if self._credit_due:
             self._credit_due = False
             frames.append(pack(Credit(self.connection, CREDIT, self.epoch, self._granted)))
+        if self._released_due:
+            self._released_due = False
+            frames.append(pack(Released(self.connection, RELEASED, self.epoch)))
         return frames

@@ -2,21 +2,28 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
-from gateway_layer.codec import Message, pack
-from gateway_layer.errors import ProtocolError
+from gateway_layer.codec import Message, pack, pack_message
+from gateway_layer.errors import ApplicationError, ProtocolError
 from gateway_layer.session.parts import PART, cut_turn, join_parts
 from gateway_layer.wire import (
     CHUNK_BYTES,
     CLAIM,
     CREDIT,
     DATA,
+    DETACH,
     DONE,
     EVENTS,
+    MAX_STATE_BYTES,
+    RELEASE,
+    RELEASED,
     RESET,
+    Detach,
     Done,
     Open,
+    Release,
 )
 
 
@@ -29,6 +36,9 @@ class WorkerSession(ABC):
         epoch: Number of the opening that this instance was made for.
         dirty: The session waits in the node's list of those with something to send.
         inbox: Events that the application has not taken yet.
+        keeps: The connection's state, the application's to change; None for a protocol without.
+            It travels with the confirmations, packed if there is anything in it.
+        explicit: The application confirms by itself.
     """
 
     __slots__ = (
@@ -36,19 +46,23 @@ class WorkerSession(ABC):
         "_claim_window",
         "_confirmed",
         "_credit",
-        "_done",
         "_given",
+        "_last",
         "_out",
         "_parts",
         "_received",
         "_sent",
+        "_state",
+        "_state_due",
         "_turn_cost",
         "_window",
         "connection",
         "dirty",
         "epoch",
+        "explicit",
         "inbox",
         "interface",
+        "keeps",
     )
 
     def __init__(self, opening: Open, interface: str, window: int) -> None:
@@ -74,7 +88,11 @@ class WorkerSession(ABC):
         self._turn_cost = 0
         self._window = self._credit = opening.credit
         self._sent = 0
-        self._done: str | None = None
+        self.keeps: Message | None = None
+        self.explicit = False
+        self._state = opening.state
+        self._state_due = False
+        self._last: list[tuple[Any, ...]] | None = None
 
     @abstractmethod
     def on_events(self) -> None:
@@ -83,6 +101,19 @@ class WorkerSession(ABC):
     @abstractmethod
     def on_credit(self) -> None:
         """More may be sent than before."""
+
+    @abstractmethod
+    def on_released(self) -> None:
+        """The interface gives no more events, and has a confirmation of each that it gave."""
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the link to the interface is full; `on_room` follows."""
+        return False
+
+    def on_room(self) -> None:
+        """The link to the interface is not full any more."""
+        self.on_credit()
 
     @abstractmethod
     def on_lost(self, reason: str) -> None:
@@ -112,13 +143,40 @@ class WorkerSession(ABC):
         """The application asks for its next event: what it was given is handled.
 
         The first call tells the interface that the application wants the body (0 is confirmed),
-        which is what sends `100 Continue`.
+        which is what sends `100 Continue`. The state of this moment goes with it.
+
+        Raises:
+            TypeError: A value in the state that cannot travel; the text names the path to it.
+            ApplicationError: The state is larger than 16 KiB.
         """
         if self._given != self._confirmed:
+            if self.keeps or self._state is not None:
+                self._note_state()
             self._confirmed = self._given
             self._asked = True
             if not self.dirty:
                 self.mark()
+
+    def _note_state(self) -> None:
+        """Take a snapshot of the state, if it has changed since the last one."""
+        if self.keeps is None:
+            return
+        packed = pack_message(self.keeps, "state")
+        if len(packed) > MAX_STATE_BYTES:
+            raise ApplicationError(
+                f"the state of the connection has {len(packed)} bytes, packed; "
+                f"{MAX_STATE_BYTES} may be kept"
+            )
+        if packed != self._state:
+            self._state = packed
+            self._state_due = True
+
+    def confirm_all(self) -> None:
+        """The instance has ended: no other needs the events that it left."""
+        if self._confirmed != self._received:
+            self._confirmed = self._given = self._received
+            self._asked = True
+            self.mark()
 
     def may_send(self, cost: int) -> bool:
         """Whether an event of this cost may leave now.
@@ -128,7 +186,8 @@ class WorkerSession(ABC):
         wait for ever.
         """
         under_way = self._sent - (self._credit - self._window)
-        return under_way + cost <= self._window or under_way * 2 < self._window
+        fits = under_way + cost <= self._window or under_way * 2 < self._window
+        return fits and not self.blocked
 
     def emit(self, parts: list[Message], cost: int) -> None:
         """Send one event, in one or more parts, that can certainly be packed.
@@ -145,7 +204,29 @@ class WorkerSession(ABC):
 
     def finish(self, outcome: str) -> None:
         """Say that the instance ended before its protocol did: `returned`, `error`, `drain`."""
-        self._done = outcome
+        self._say(Done(self.connection, DONE, self.epoch, outcome))
+
+    def release(self, reason: str) -> None:
+        """Ask for no more events: `drain` or `hibernate`; `on_released` follows."""
+        self._say(Release(self.connection, RELEASE, self.epoch, reason))
+
+    def note_last_state(self) -> None:
+        """Take the last snapshot of the state, before the application hears of its end.
+
+        A state that cannot travel stays as it was confirmed last.
+        """
+        if self.keeps or self._state is not None:
+            with suppress(TypeError, ApplicationError):
+                self._note_state()
+
+    def detach(self, reason: str) -> None:
+        """Give the connection back to its owner: the instance has ended."""
+        state = self._state if self._state_due else None
+        self._state_due = False
+        self._say(Detach(self.connection, DETACH, self.epoch, reason, state))
+
+    def _say(self, frame: tuple[Any, ...]) -> None:
+        self._last = [*(self._last or ()), frame]
         self.mark()
 
     # Inputs from the wire.
@@ -167,6 +248,8 @@ class WorkerSession(ABC):
             if frame[3] > self._credit:
                 self._credit = frame[3]
                 self.on_credit()
+        elif op == RELEASED:
+            self.on_released()
         elif op == RESET:
             self.on_lost("the interface server no longer holds this connection with this worker")
         else:
@@ -194,12 +277,12 @@ class WorkerSession(ABC):
 
     # Output.
 
-    def _frame(self, events: list[Message], confirmed: int | None) -> bytes:
+    def _frame(self, events: list[Message], confirmed: int | None, state: bytes | None) -> bytes:
         window = self._claim_window
         if window is None:
-            return pack((self.connection, DATA, self.epoch, events, confirmed, None))
+            return pack((self.connection, DATA, self.epoch, events, confirmed, state))
         self._claim_window = None
-        return pack((self.connection, CLAIM, self.epoch, events, confirmed, None, window))
+        return pack((self.connection, CLAIM, self.epoch, events, confirmed, state, window))
 
     def take_frames(self) -> list[bytes]:
         """Return the packed frames of this turn for the interface, and forget them.
@@ -210,15 +293,20 @@ class WorkerSession(ABC):
         frames: list[bytes] = []
         out = self._out
         if out or self._asked or self._claim_window is not None:
-            confirmed = self._confirmed if self._asked else None
-            self._asked = False
+            confirmed = state = None
+            if self._asked:
+                self._asked = False
+                confirmed = self._confirmed
+                if self._state_due:
+                    self._state_due = False
+                    state = self._state
             if self._turn_cost > CHUNK_BYTES:
                 *earlier, out = cut_turn(out)
-                frames += [self._frame(run, None) for run in earlier]
+                frames += [self._frame(run, None, None) for run in earlier]
             self._turn_cost = 0
-            frames.append(self._frame(out, confirmed))
+            frames.append(self._frame(out, confirmed, state))
             self._out = []
-        if self._done is not None:
-            frames.append(pack(Done(self.connection, DONE, self.epoch, self._done)))
-            self._done = None
+        if self._last is not None:
+            frames += map(pack, self._last)
+            self._last = None
         return frames

@@ -35,6 +35,7 @@ class Client(Pushable):
         self.form = form
         self.status = OK
         self.flush: str | None = OK
+        self.kept = False
         self.events: list[Message] = []
         self.frames: list[bytes] = []
 
@@ -57,6 +58,10 @@ class Client(Pushable):
 
     def info(self) -> dict[str, Any]:
         return {"path": "/"}
+
+    @property
+    def keeps_groups(self) -> bool:
+        return self.kept
 
     def describe(self) -> str:
         return f"connection={self.connection}"

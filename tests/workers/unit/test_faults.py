@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway_layer.codec import pack, unpack
+from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.config import LayerConfig
+from gateway_layer.link import Generations, Link
 from gateway_layer.memory import MemoryBroker, MemoryLayer
 from gateway_layer.outlet import Outlet
 from gateway_layer.session import WorkerSession
@@ -31,11 +32,15 @@ class Host:
 
     application: ASGI3App
     outlet: Outlet
+    on_worker_exit = "auto"
 
     def __init__(self) -> None:
         self.application = cancelled
         self.outlet = Outlet(lambda: None)
         self.over = asyncio.Event()
+
+    def link(self, peer: str) -> Link:
+        return Link(Generations())
 
     def mark(self, session: WorkerSession) -> None:
         pass
@@ -72,7 +77,7 @@ async def end_websocket(error: BaseException, *, left: bool) -> None:
     host = Host()
     host.application = application
     opening = OPENING._replace(kind="websocket")
-    scope = {"type": "websocket", "path": "/ws"}
+    scope: Message = {"type": "websocket", "path": "/ws", "extensions": {"gateway": {}}}
     instance = WebSocketInstance(host, opening, "interface", 10_000, scope)
     instance.start(asyncio.get_running_loop())
     async with asyncio.timeout(5):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway_layer.codec import pack, unpack
+from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.errors import ClientDisconnected
+from gateway_layer.link import Generations, Link
 from gateway_layer.outlet import TURN_BYTES, Outlet
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import EVENTS, OPEN, Open
@@ -22,9 +23,13 @@ class Host:
 
     application: ASGI3App
     outlet: Outlet
+    on_worker_exit = "auto"
 
     def __init__(self) -> None:
         self.outlet = Outlet(lambda: None)
+
+    def link(self, peer: str) -> Link:
+        return Link(Generations())
 
     def mark(self, session: WorkerSession) -> None:
         """Nothing: the test calls `take_frames` itself."""
@@ -39,7 +44,8 @@ class Connection:
     def __init__(self) -> None:
         self.host = Host()
         opened = Open("c", OPEN, 1, "websocket", {}, 0, None, b"", False, 0, "inc", 2**20)
-        self.instance = WebSocketInstance(self.host, opened, "i", 2**20, {"type": "websocket"})
+        scope: Message = {"type": "websocket", "extensions": {"gateway": {}}}
+        self.instance = WebSocketInstance(self.host, opened, "i", 2**20, scope)
         self._sends: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:

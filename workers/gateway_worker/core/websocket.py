@@ -89,7 +89,8 @@ class WebSocketRules:
         Returns:
             A fresh dict of plain values:
             `{"type": "websocket.accept", "subprotocol": str | None, "headers": list of
-            (bytes, bytes)}`; `{"type": "websocket.send", "text": str}` or `"bytes": bytes`;
+            (bytes, bytes), "resume": bool}`;
+            `{"type": "websocket.send", "text": str}` or `"bytes": bytes`;
             `{"type": "websocket.close", "code": int, "reason": str}`; or the two messages of a
             denial response with the keys of `http.response.start` and `http.response.body`.
 
@@ -131,7 +132,15 @@ class WebSocketRules:
                     f'event["headers"][{index}]: {name.decode()!r} is written by the server'
                     f' (a subprotocol goes into event["subprotocol"])'
                 )
-        return {"type": "websocket.accept", "subprotocol": subprotocol, "headers": fields}
+        resume = message.get("resume", False)
+        if not isinstance(resume, bool):
+            raise TypeError(f'event["resume"] must be a bool, not {type(resume).__name__}')
+        return {
+            "type": "websocket.accept",
+            "subprotocol": subprotocol,
+            "headers": fields,
+            "resume": resume,
+        }
 
     def _message(self, message: Mapping[str, Any]) -> dict[str, Any]:
         text = message.get("text")

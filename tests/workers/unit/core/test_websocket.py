@@ -22,7 +22,12 @@ def opened() -> WebSocketRules:
 
 def test_accept_has_its_defaults() -> None:
     rules = WebSocketRules()
-    assert rules.send(ACCEPT) == {**ACCEPT, "subprotocol": None, "headers": []}
+    assert rules.send(ACCEPT) == {
+        **ACCEPT,
+        "subprotocol": None,
+        "headers": [],
+        "resume": False,
+    }
     assert rules.accepted
     assert not rules.closed
     assert not rules.denied
