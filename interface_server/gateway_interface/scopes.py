@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gateway_interface.core.http1.grammar import comma_list
 from gateway_interface.core.http1.head import RequestHead
 from gateway_layer.codec import Message
 
@@ -19,7 +20,15 @@ def endpoint(address: Any) -> Endpoint:
 
 
 def http_scope(head: RequestHead, client: Endpoint, server: Endpoint) -> Message:
-    """Return the scope of a request; `asgi`, `state` and `extensions` come from the worker."""
+    """Return the scope of a request; `asgi`, `state` and more `extensions` come from the worker.
+
+    The extensions are those for which this client can be sent what they mean.
+    """
+    extensions: dict[str, Any] = {}
+    if head.http_version == "1.1":  # RFC 9110 15.2: no 1xx to HTTP/1.0
+        extensions["http.response.early_hint"] = {}
+        if takes_trailers(head):
+            extensions["http.response.trailers"] = {}
     return {
         "type": "http",
         "http_version": head.http_version,
@@ -32,7 +41,15 @@ def http_scope(head: RequestHead, client: Endpoint, server: Endpoint) -> Message
         "headers": head.headers,
         "client": client,
         "server": server,
+        "extensions": extensions,
     }
+
+
+def takes_trailers(head: RequestHead) -> bool:
+    """Tell whether the client has said that it takes trailers (RFC 9110 10.1.4)."""
+    return head.http_version == "1.1" and any(
+        name == b"te" and b"trailers" in comma_list(value) for name, value in head.headers
+    )
 
 
 def websocket_scope(

@@ -109,14 +109,14 @@ async def undecided(scope: Scope, receive: Receive, send: Send, extension: dict[
 async def too_much(scope: Scope, receive: Receive, send: Send, extension: dict[str, Any]) -> None:
     """Keep what cannot be kept, and say what `receive` says of it."""
     await accept(send)
-    while True:
-        extension["state"]["text"] = "x" * 20_000
-        try:
-            if (await receive())["type"] == "websocket.disconnect":
-                return
-        except Exception as error:
-            del extension["state"]["text"]
-            await say(send, type(error).__name__)
+    extension["state"]["text"] = "x" * 20_000
+    try:
+        await receive()
+    except Exception as error:
+        del extension["state"]["text"]
+        await say(send, type(error).__name__)
+    while (await receive())["type"] == "websocket.receive":
+        await say(send, "kept", len(extension["state"]))
 
 
 async def answer_once(scope: Scope, receive: Receive, send: Send) -> None:

@@ -154,8 +154,9 @@ async def test_application_that_prefetches_confirms_by_itself(gateway: Gateway) 
 
 async def test_state_that_is_too_large_raises_in_receive(gateway: Gateway) -> None:
     async with connect(f"{gateway.ws_url}/too-much") as socket:
-        await socket.send("hello")
         assert await socket.recv() == "ApplicationError"
+        await socket.send("hello")
+        assert await socket.recv() == "kept 0"
 
 
 @pytest.mark.parametrize(("policy", "kept"), [("resume", True), ("close", False), ("auto", False)])

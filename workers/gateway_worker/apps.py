@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from gateway_layer.errors import ConfigError, GatewayError
 from gateway_worker.config import WorkerConfig
+from gateway_worker.wsgi import WsgiBridge
 
 if sys.version_info >= (3, 12):
     from inspect import iscoroutinefunction
@@ -48,10 +49,12 @@ def load_app(config: WorkerConfig) -> ASGI3App:
 
     Returns:
         The application; one of ASGI 2, which takes the scope and returns an instance, is
-        wrapped so that every connection gets an instance of its own.
+        wrapped so that every connection gets an instance of its own; one of WSGI is the `app`
+        of a WsgiBridge with `config.threads` threads.
 
     Raises:
-        ConfigError: The path names no callable; the text is one line that says which part.
+        ConfigError: The path names no callable, or with `config.interface` "auto" one whose
+            interface cannot be told; the text is one line that says which part.
         LoadError: The code of the application raised an exception.
     """
     try:
@@ -60,7 +63,55 @@ def load_app(config: WorkerConfig) -> ASGI3App:
         raise
     except Exception as error:
         raise LoadError(config.app, error) from error
-    return double_to_single_callable(app) if is_double_callable(app) else app
+    interface = config.interface
+    if interface == "auto":
+        interface = detect_interface(app)
+    if interface == "wsgi":
+        return WsgiBridge(app, config.threads)
+    if interface == "asgi2":
+        return double_to_single_callable(app)
+    if interface == "asgi3":
+        return app
+    raise ConfigError(
+        f"application {config.app!r}: its arguments do not tell what it is;"
+        " say --interface asgi3, asgi2 or wsgi"
+    )
+
+
+def detect_interface(app: Callable[..., Any]) -> str:
+    """Tell by its marks and arguments which interface an application has.
+
+    In this order: the marks of asgiref.compatibility; a coroutine function, or an object whose
+    call is one, is ASGI 3; else what counts is how many arguments it takes, 3 for ASGI 3
+    (`scope, receive, send`), 2 for WSGI (`environ, start_response`), 1 for ASGI 2 (`scope`),
+    where those of a class are the arguments of its constructor.
+
+    Returns:
+        `asgi3`, `asgi2`, `wsgi`, or "" if it cannot be told.
+    """
+    if getattr(app, "_asgi_single_callable", False):
+        return "asgi3"
+    if getattr(app, "_asgi_double_callable", False):
+        return "asgi2"
+    is_class = inspect.isclass(app)
+    if not is_class and not is_double_callable(app):
+        return "asgi3"
+    return ("", "asgi2", "wsgi", "" if is_class else "asgi3")[_count_arguments(app)]
+
+
+def _count_arguments(app: Callable[..., Any]) -> int:
+    """Return how many positional arguments, 1 to 3, a callable wants; 0 if that is not clear."""
+    try:
+        parameters = inspect.signature(app).parameters.values()
+    except (TypeError, ValueError):  # one in C that does not say
+        return 0
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return 0
+    if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+        return 0
+    needed = sum(p.default is p.empty for p in positional)
+    return needed if needed <= 3 else 0
 
 
 def is_double_callable(app: Callable[..., Any]) -> bool:

@@ -1,9 +1,10 @@
-"""The command `gateway-worker`: run an ASGI application for the clients of interface servers."""
+"""The command `gateway-worker`: run an application for the clients of interface servers."""
 
 import gateway_layer.process.interrupts  # noqa: F401 (before what takes long to import)
 
 # isort: split
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,7 +67,7 @@ def run(config: WorkerConfig, control_fd: int | None = None) -> int:
     # Here, so that --help and mistakes answer at once. The application itself is imported by
     # the children only: a change of it needs no new parent.
     from gateway_layer.names import new_pid
-    from gateway_layer.process.child import ChildContext, run_server
+    from gateway_layer.process.child import ChildContext, Server, run_server
     from gateway_layer.process.places import EXIT_FAILURE
     from gateway_layer.process.supervisor import KILL_MARGIN_S, Supervisor
     from gateway_layer.redis.liveness import announce_death
@@ -74,7 +75,20 @@ def run(config: WorkerConfig, control_fd: int | None = None) -> int:
     from gateway_worker.worker import Worker
 
     def serve(context: ChildContext) -> int:
-        make_server = partial(Worker, config, pid=context.pid, parent=context.parent)
+        # The application, and what it starts, find the gateway's Redis where --redis put it.
+        os.environ["GATEWAY_REDIS"] = config.layer.redis
+        os.environ["GATEWAY_NAMESPACE"] = config.layer.namespace
+        make_server: Callable[[], Server]
+        if config.channels:
+            from gateway_worker.channels_worker import ChannelsWorker
+
+            make_server = partial(ChannelsWorker, config)
+        else:
+            make_server = partial(Worker, config, pid=context.pid, parent=context.parent)
+        if config.debug:
+            from gateway_worker.debug import WatchedServer
+
+            make_server = partial(WatchedServer, make_server)
         try:
             return run_server(make_server, context)
         except LoadError as error:
@@ -128,10 +142,23 @@ def app_options() -> list[click.Parameter]:
         ),
         field_option(
             WorkerConfig,
+            "interface",
+            "What the application speaks; auto: tell by its arguments",
+            section,
+            type=click.Choice(["auto", "asgi3", "asgi2", "wsgi"]),
+        ),
+        field_option(
+            WorkerConfig,
             "lifespan",
             "on: an application without lifespan does not start; off: it is never asked",
             section,
             type=click.Choice(["auto", "on", "off"]),
+        ),
+        field_option(
+            WorkerConfig,
+            "debug",
+            "Report, with its stack, what keeps the event loop longer than 100 ms",
+            section,
         ),
     ]
 
@@ -152,12 +179,19 @@ def _worker(field: str, help_text: str, section: str, **attrs: Any) -> click.Par
     return field_option(WorkerConfig, field, help_text, section, **attrs)
 
 
+def _split_names(
+    _context: click.Context, _param: click.Parameter, values: Sequence[str]
+) -> tuple[str, ...]:
+    """Take names parted by commas, as well as the option given several times."""
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
 _LOAD = "Load"
 _DEVELOPMENT = "Development"
 
 main = GatewayCommand(
     "gateway-worker",
-    help="""Run an ASGI application for the clients of interface servers.
+    help="""Run an ASGI or WSGI application for the clients of interface servers.
 
     MODULE:ATTRIBUTE names the application, as in examples.hello:app; the attribute may be dotted.
     Every option can also be given as the variable that stands beside it (the application as
@@ -177,6 +211,7 @@ main = GatewayCommand(
             "Let go of the instance of a WebSocket that idles for so long; 0: never",
             _PROCESSES,
         ),
+        _worker("threads", "Requests that a WSGI application serves at a time", "Application"),
         _worker("processes", "Processes, each with the application", _PROCESSES),
         _worker(
             "limit_max_requests",
@@ -194,6 +229,13 @@ main = GatewayCommand(
             _PROCESSES,
         ),
         *layer_options(),
+        _worker(
+            "channels",
+            "Read these background channels and serve no connections; may be repeated",
+            _LOAD,
+            metavar="NAME,…",
+            callback=_split_names,
+        ),
         _worker("queue", "Pool to work for; see --route of gateway-interface", _LOAD),
         _worker("concurrency", "HTTP requests under way in one process at most", _LOAD),
         _worker("websocket_concurrency", "WebSockets open in one process at most", _LOAD),

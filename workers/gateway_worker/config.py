@@ -1,9 +1,12 @@
 """What a worker can be told."""
 
+import re
 from dataclasses import dataclass, field
 
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
+
+_CHANNEL = re.compile(r"[A-Za-z0-9_.-]{1,99}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +26,19 @@ class WorkerConfig:
     factory: bool = False
     """The attribute is called without arguments and returns the application."""
 
+    interface: str = "auto"
+    """`asgi3`, `asgi2` or `wsgi`; `auto`: tell by its arguments (`apps.detect_interface`)."""
+
+    threads: int = 10
+    """Requests that a WSGI application serves at the same time in one process."""
+
     layer: LayerConfig = field(default_factory=LayerConfig)
     processes: int = 1
     queue: str = "default"
     """The pool whose openings this worker takes; see the interface's `--route`."""
+
+    channels: tuple[str, ...] = ()
+    """Background channels to read in place of connections; empty: serve connections."""
 
     concurrency: int = 1000
     """HTTP requests under way in one process at most."""
@@ -66,14 +78,20 @@ class WorkerConfig:
     reload_dirs: tuple[str, ...] = ()
     """Folders to watch; empty: `app_dir`."""
 
+    debug: bool = False
+    """Report, with its stack, what keeps the event loop longer than 100 ms."""
+
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.lifespan not in ("auto", "on", "off"):
             raise ConfigError(f"--lifespan {self.lifespan!r}: one of auto, on, off")
         if self.on_worker_exit not in ("auto", "resume", "close"):
             raise ConfigError(f"--on-worker-exit {self.on_worker_exit!r}: auto, resume or close")
+        if self.interface not in ("auto", "asgi3", "asgi2", "wsgi"):
+            raise ConfigError(f"--interface {self.interface!r}: one of auto, asgi3, asgi2, wsgi")
         for option, value in (
             ("--processes", self.processes),
+            ("--threads", self.threads),
             ("--concurrency", self.concurrency),
             ("--websocket-concurrency", self.websocket_concurrency),
             ("--window", self.window_bytes),
@@ -82,3 +100,10 @@ class WorkerConfig:
                 raise ConfigError(f"{option} {value}: at least 1")
         if not self.queue:
             raise ConfigError("--queue: a name is needed")
+        for name in self.channels:
+            if not _CHANNEL.fullmatch(name):
+                raise ConfigError(
+                    f"--channels {name!r}: fewer than 100 letters, digits, '-', '_' or '.'"
+                )
+        if len(set(self.channels)) < len(self.channels):
+            raise ConfigError("--channels: a channel is named twice")

@@ -185,29 +185,27 @@ def _main(
     app: str,
     app_dir: str,
     factory: bool,
+    interface: str,
     lifespan: str,
     on_worker_exit: str,
+    debug: bool,
 ) -> int:
     """Run the command."""
     set_up_logging(log_level)
     both = ["--log-level", log_level, "--graceful-timeout", f"{graceful_timeout:g}"]
-    interface = [*both, "--processes", "1"]
-    interface += [word for address in bind for word in ("--bind", address)]
+    sockets = [*both, "--processes", "1"]
+    sockets += [word for address in bind for word in ("--bind", address)]
     worker = [app, *both, "--processes", str(workers), "--app-dir", app_dir]
-    worker += [
-        "--on-worker-exit",
-        on_worker_exit,
-        "--lifespan",
-        lifespan,
-        "--factory" if factory else "--no-factory",
-    ]
-    worker += ["--reload" if reload else "--no-reload"]
+    worker += ["--on-worker-exit", on_worker_exit]
+    worker += ["--lifespan", lifespan, "--factory" if factory else "--no-factory"]
+    worker += ["--reload" if reload else "--no-reload", "--interface", interface]
+    worker += ["--debug" if debug else "--no-debug"]
     _check_worker([*worker, *(("--redis", redis) if redis else ())])
     check_free(bind)
     server = EmbeddedServer() if redis is None else None
     with server or nullcontext():
         return DevServer(
-            interface_arguments=interface,
+            interface_arguments=sockets,
             worker_arguments=worker,
             # By the environment, so that no password stands in the list of processes.
             env=os.environ | {"GATEWAY_REDIS": server.url if server else str(redis)},

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import MutableMapping
+from contextlib import aclosing
 from typing import Any, Final, Protocol
 
 from gateway_layer.codec import Message, unpack_state
@@ -13,8 +14,10 @@ from gateway_layer.outlet import Outlet
 from gateway_layer.session import WorkerSession, event_cost, split_event
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
 from gateway_worker.apps import ASGI3App
+from gateway_worker.blocking import own_thread, release
 from gateway_worker.core.http import HttpResponseRules
 from gateway_worker.core.websocket import WebSocketRules, WebSocketState
+from gateway_worker.files import read_file
 
 _log = logging.getLogger("gateway.worker")
 
@@ -92,6 +95,7 @@ class Instance(WorkerSession):
         """Nobody asked for it: only WebSockets are handed over."""
 
     async def _run(self) -> None:
+        thread = own_thread()
         try:
             await self._host.application(self.scope, self.receive, self.send)
         except ClientDisconnected:
@@ -108,6 +112,8 @@ class Instance(WorkerSession):
             self._log_failure(error)
         else:
             outcome = "returned"
+        if thread is not None:
+            release(thread)
         self._settle(outcome)
         self._host.ended(self)
 
@@ -257,17 +263,20 @@ class HttpInstance(Instance):
             await self._wait()
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Take `http.response.start` or `.body`; waits while the client takes nothing.
+        """Take `http.response.start`, `.body` or an extension's; waits while the client takes none.
 
         Raises:
             TypeError: A value of a wrong type; the text names the path to it.
-            ApplicationError: The wrong order, or a body that breaks its Content-Length.
+            ApplicationError: The wrong order, a body that breaks its Content-Length, or a file
+                that cannot be read.
             ClientDisconnected: The client has left.
         """
         event = self._rules.send(message)
         body = event.get("body", b"")
         if len(body) > CHUNK_BYTES:
             await self._emit_body(event, body)
+        elif "path" in event:
+            await self._send_file(event["path"])
         else:
             cost = EVENT_OVERHEAD + len(body)
             outlet = self._host.outlet
@@ -278,6 +287,18 @@ class HttpInstance(Instance):
                 await self._emit([event], cost)
         if self._waiters and self._rules.complete:
             self._notify()
+
+    async def _send_file(self, path: str) -> None:
+        """Send a file as the rest of the body, up to Content-Length: it may have grown since.
+
+        Never more than a block of it is held, and none is read before the last has left.
+        """
+        async with aclosing(read_file(path, self._rules.room)) as blocks:
+            async for block, more in blocks:
+                event = self._rules.send(
+                    {"type": "http.response.body", "body": block, "more_body": more}
+                )
+                await self._emit_body(event, event["body"])
 
     def on_events(self) -> None:
         """Wake `receive`; a disconnect also makes every later `send` raise."""
@@ -540,6 +561,8 @@ def make_scope(opening: Open, interface: str, state: dict[str, Any]) -> Message:
         "reply_channel": f"{interface}!{opening.connection}",
         "resumed": opening.resumed,
     }
+    if opening.kind == "http":
+        extensions["http.response.pathsend"] = {}
     if "subprotocols" in scope:
         scope["subprotocols"] = list(scope["subprotocols"])
     scope["state"] = state.copy()

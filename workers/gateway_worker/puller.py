@@ -38,12 +38,16 @@ class Puller:
         self.active = 0
         self.pulling = False
         self._layer: Final = layer
-        self._limit: Final = limit
+        self._limit = limit
         self._on_openings: Final = on_openings
         self._on_stopped: Final = on_stopped
         self._running = False
         self._busy = False  # a batch runs that has to be over before the next is asked for
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def limit_to(self, connections: int) -> None:
+        """Have no more than so many under way, if that is less than before; call before `start`."""
+        self._limit = min(self._limit, connections)
 
     def start(self) -> None:
         """Begin to pull."""

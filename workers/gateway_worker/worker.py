@@ -20,6 +20,7 @@ from gateway_worker.hibernation import Hibernation
 from gateway_worker.instance import INSTANCES, Instance, WebSocketInstance, make_scope
 from gateway_worker.lifespan import Lifespan, LifespanFailed
 from gateway_worker.puller import Puller
+from gateway_worker.wsgi import WsgiBridge
 
 _log = logging.getLogger("gateway.worker")
 
@@ -115,6 +116,9 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         self.application = load_app(self._config)
+        if isinstance(self.application, WsgiBridge):
+            # As many may wait for a thread as have one: more could run elsewhere meanwhile.
+            self._pullers["http"].limit_to(2 * self.application.threads)
         self._lifespan = Lifespan(
             self.application, self._config.lifespan, self._config.lifespan_timeout_s
         )

@@ -149,9 +149,9 @@ class WorkerSession(ABC):
             TypeError: A value in the state that cannot travel; the text names the path to it.
             ApplicationError: The state is larger than 16 KiB.
         """
-        if self._given != self._confirmed:
-            if self.keeps or self._state is not None:
-                self._note_state()
+        if self.keeps or self._state is not None:
+            self._note_state()
+        if self._given != self._confirmed or self._state_due:
             self._confirmed = self._given
             self._asked = True
             if not self.dirty:

@@ -56,3 +56,11 @@ async def test_an_ended_connection_makes_room_for_the_next() -> None:
     worker.puller.ended()
 
     assert (await worker.next_batch())[0] == 1
+
+
+async def test_a_limit_can_be_lowered_but_not_raised() -> None:
+    worker = await _worker(entries=3, limit=0)
+    worker.puller.limit_to(5)
+    worker.puller.active = 1
+    worker.puller.ended()  # would ask for what there is, had there come room
+    assert not worker.puller.pulling

@@ -1,4 +1,4 @@
-"""Writes responses: ASGI's start and body events in, bytes for the socket out."""
+"""Writes responses: ASGI's events in, bytes for the socket out."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -46,6 +46,17 @@ class Cut(Enum):
     RESET = "reset (SO_LINGER 0): the response ends with the connection, a FIN would complete it"
 
 
+class _Trailers(Enum):
+    """How far the trailer section of a response is."""
+
+    NONE = "there is none"
+    WANTED = "comes after the last chunk"
+    BEGUN = "the last chunk was written; only fields may follow"
+
+
+_NONE, _WANTED, _BEGUN = _Trailers
+
+
 class ResponseWriter:
     """One response.
 
@@ -66,6 +77,7 @@ class ResponseWriter:
         "_persistent",
         "_remaining",
         "_to_head",
+        "_trailers",
         "complete",
         "head_sent",
         "keep_alive",
@@ -92,10 +104,18 @@ class ResponseWriter:
         self._bodiless = False
         self._persistent = http_version == "1.1"  # chunked coding, and kept alive by default
         self._chunked = False
+        self._trailers = _NONE
         self._remaining = _NOT_FRAMED
         self._head = b""
 
-    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], date: bytes) -> bool:
+    def start(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        date: bytes,
+        *,
+        trailers: bool = False,
+    ) -> bool:
         """Take the head; it leaves with the first body, or with `flush_head`.
 
         Args:
@@ -104,6 +124,9 @@ class ResponseWriter:
                 connection (RFC 9110 7.6.1) and Transfer-Encoding are replaced by ours;
                 `connection: close` is obeyed.
             date: Value of Date, for a response without one.
+            trailers: The response ends with `trailers`, and the client takes them. It is then
+                chunked, whatever its Content-Length: no other framing has a place for them
+                (RFC 9112 7.1.2).
 
         Returns:
             False if this is no valid head, or a second one: answer 502 in place of a first one,
@@ -111,6 +134,8 @@ class ResponseWriter:
         """
         if self.started:
             return False
+        if trailers:
+            self._trailers = _WANTED
         try:
             self._head = self._assemble(status, headers, date)
         except (AttributeError, TypeError, ValueError):  # not even bytes, or not allowed in them
@@ -160,6 +185,8 @@ class ResponseWriter:
         self._bodiless = self._to_head or never_sized or status == 304  # RFC 9112 6.3
         if status < 200:
             self.keep_alive = False  # the client would wait for a final response
+        if self._trailers is _WANTED and self._persistent and not self._bodiless:
+            length = None
         if length is not None and not never_sized:
             self._remaining = length
             lines.append(b"content-length: %d\r\n" % length)
@@ -211,6 +238,28 @@ class ResponseWriter:
             self.complete = not more
             return head + data
         return head + self._sized(data, more)
+
+    def trailers(self, fields: Iterable[tuple[bytes, bytes]], more: bool) -> bytes:
+        """What to write for one event with trailer fields, which come after the last body.
+
+        Args:
+            fields: (name, value). Dropped where this response cannot have any: `start` was not
+                told of them, or it is not chunked.
+            more: False with the last event, which ends the response.
+
+        Raises:
+            ValueError: A name or value that HTTP does not allow; nothing was changed.
+            TypeError, AttributeError: Something is not bytes.
+        """
+        if self._trailers is _NONE or not self._chunked or self._bodiless or self.complete:
+            return self.flush_head() if more else self.body(b"", more=False)
+        section = _field_section(fields)
+        # RFC 9112 7.1: the last chunk comes before the trailer section.
+        first = b"0\r\n" if self._trailers is _WANTED else b""
+        head = self.flush_head()
+        self._trailers = _BEGUN
+        self.complete = not more
+        return b"%b%b%b%b" % (head, first, section, b"" if more else b"\r\n")
 
     def _sized(self, data: bytes, more: bool) -> bytes:
         """As much of the data as Content-Length leaves room for."""
@@ -287,6 +336,37 @@ def simple_response(
     taken = writer.start(status, [*own, *headers], date)
     assert taken, f"not a valid head of our own: {status} {headers!r}"
     return writer.body(body, more=False)
+
+
+def early_hints(links: Iterable[bytes]) -> bytes:
+    """An interim response 103 (RFC 8297), for a client of HTTP/1.1 before its final one.
+
+    Args:
+        links: Values of Link fields; without any, nothing is to be written.
+
+    Raises:
+        ValueError: A control character in one of them.
+        TypeError, AttributeError: One is not bytes.
+    """
+    section = _field_section((b"link", link) for link in links)
+    return b"%b%b\r\n" % (_STATUS_LINES[103], section) if section else b""
+
+
+def _field_section(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Lines of fields that are written as they are, without the empty one at the end.
+
+    Raises:
+        ValueError: A name or value that HTTP does not allow (RFC 9110 5.1, 5.5).
+        TypeError, AttributeError: Something is not bytes.
+    """
+    lines = [(name, b"%b: %b\r\n" % (name, value)) for name, value in fields]
+    section = b"".join(line for _name, line in lines)
+    if len(section.translate(None, NOT_CONTROL)) != 2 * len(lines):
+        raise ValueError("control character in a field")
+    for name, _line in lines:
+        if not name or name.translate(None, TOKEN):
+            raise ValueError("malformed field name")
+    return section
 
 
 def _status_line(status: int) -> bytes:

@@ -9,6 +9,7 @@ from gateway_interface.core.http1.response import (
     Cut,
     DateCache,
     ResponseWriter,
+    early_hints,
     simple_response,
 )
 
@@ -333,3 +334,104 @@ def test_a_date_is_formatted_once_a_second() -> None:
     cache = DateCache()
     assert cache.value(10.1) is cache.value(10.9)
     assert cache.value(11.0) == b"Thu, 01 Jan 1970 00:00:11 GMT"
+
+
+# Trailers (RFC 9112 7.1.2) and early hints (RFC 8297)
+
+
+def trailing(
+    headers: Headers | None = None, *, method: str = "GET", status: int = 200, version: str = "1.1"
+) -> ResponseWriter:
+    response = ResponseWriter(method, version, True)
+    assert response.start(status, headers or [], DATE, trailers=True)
+    return response
+
+
+def test_trailers_come_after_the_last_chunk() -> None:
+    response = trailing([(b"trailer", b"x-sum")])
+    response.body(b"abc", more=True)
+    assert response.trailers([(b"x-sum", b"1")], more=True) == b"0\r\nx-sum: 1\r\n"
+    assert response.cut() is Cut.CLOSE
+    assert response.trailers([(b"y", b"2"), (b"y", b"3")], more=False) == b"y: 2\r\ny: 3\r\n\r\n"
+    assert response.complete
+
+
+def test_trailers_alone_end_an_empty_body() -> None:
+    response = trailing()
+    sent = response.trailers([], more=False)
+    assert sent.endswith(b"\r\n\r\n0\r\n\r\n")
+    assert b"transfer-encoding: chunked" in sent
+    assert (response.complete, response.keep_alive) == (True, True)
+
+
+def test_trailers_replace_a_content_length_by_chunks() -> None:
+    response = trailing(LENGTH_5)
+    assert fields_of(response.flush_head()) == [b"transfer-encoding: chunked"]
+    assert response.body(b"hello", more=True) == b"5\r\nhello\r\n"
+    assert not response.complete
+
+
+def test_a_client_that_takes_no_trailers_gets_the_same_body() -> None:
+    response = writer()
+    head = response.body(b"abc", more=True)
+    assert head.endswith(b"3\r\nabc\r\n")
+    assert response.trailers([(b"x", b"1")], more=True) == b""
+    assert response.trailers([(b"y", b"1")], more=False) == b"0\r\n\r\n"
+    assert response.complete
+
+
+def test_a_length_that_is_reached_needs_no_trailers() -> None:
+    response = writer(LENGTH_5)
+    response.body(b"hello", more=True)
+    assert response.trailers([(b"x", b"1")], more=False) == b""
+    assert response.complete
+
+
+def test_a_length_that_is_not_reached_is_cut_in_spite_of_trailers() -> None:
+    response = writer(LENGTH_5)
+    response.body(b"hell", more=True)
+    assert response.trailers([], more=False) == b""
+    assert response.cut() is Cut.CLOSE
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_a_response_without_body_has_no_trailers(method: str, status: int) -> None:
+    response = trailing(LENGTH_5, method=method, status=status)
+    head = response.body(b"", more=True)
+    assert head.endswith(b"\r\n\r\n")
+    assert (b"content-length: 5" in head) is (status != 204)
+    assert response.trailers([(b"x", b"1")], more=False) == b""
+    assert response.complete
+
+
+def test_http_1_0_gets_no_trailers() -> None:
+    response = trailing(version="1.0")
+    response.body(b"abc", more=True)
+    assert response.trailers([(b"x", b"1")], more=False) == b""
+    assert response.complete
+
+
+@pytest.mark.parametrize(
+    "field", [(b"a", b"b\r\nc: d"), (b"a", b"\0"), (b"a b", b"c"), (b"", b"c"), (b"a\n", b"c")]
+)
+def test_malformed_trailers_are_refused(field: tuple[bytes, bytes]) -> None:
+    response = trailing()
+    response.body(b"abc", more=True)
+    with pytest.raises(ValueError, match="field"):
+        response.trailers([(b"x", b"y"), field], more=False)
+    assert not response.complete
+
+
+def test_early_hints_are_an_interim_response() -> None:
+    assert early_hints([b"</a>; rel=preload", b"</b>"]) == (
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\nlink: </b>\r\n\r\n"
+    )
+
+
+def test_without_links_there_are_no_hints() -> None:
+    assert early_hints([]) == b""
+
+
+def test_malformed_links_are_refused() -> None:
+    with pytest.raises(ValueError, match="control character"):
+        early_hints([b"</a>\r\nset-cookie: b"])

@@ -234,3 +234,160 @@ def test_exactly_the_declared_length_completes(parts: list[bytes], error: int) -
     except ApplicationError:
         assert declared != total
     assert rules.complete is (declared == total)
+
+
+# Extensions
+
+
+def trailers(*headers: Any, **keys: Any) -> dict[str, Any]:
+    return {"type": "http.response.trailers", "headers": list(headers), **keys}
+
+
+def announced(method: str = "GET", status: int = 200) -> HttpResponseRules:
+    """A response that has announced trailers."""
+    rules = HttpResponseRules(method)
+    assert rules.send(start(status, trailers=True))["trailers"] is True
+    return rules
+
+
+def test_announced_trailers_end_the_response() -> None:
+    rules = announced()
+    assert rules.send(body(b"x"))["more_body"] is True
+    assert not rules.complete
+    assert rules.send(trailers((b"X-Sum", b"1"), more_trailers=True)) == {
+        "type": "http.response.trailers",
+        "headers": [(b"x-sum", b"1")],
+        "more_trailers": True,
+    }
+    assert not rules.complete
+    assert rules.send(trailers())["more_trailers"] is False
+    assert rules.complete
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_a_response_without_content_still_ends_with_its_trailers(method: str, status: int) -> None:
+    rules = announced(method, status)
+    assert rules.send(body(b"x")) == {"type": "http.response.body", "body": b"", "more_body": True}
+    rules.send(trailers((b"x", b"y")))
+    assert rules.complete
+
+
+def test_trailers_do_not_replace_the_check_of_content_length() -> None:
+    rules = HttpResponseRules("GET")
+    rules.send(start(headers=[(b"content-length", b"3")], trailers=True))
+    with pytest.raises(ApplicationError, match="shorter"):
+        rules.send(body(b"xy"))
+
+
+def test_trailers_that_were_not_announced_are_refused() -> None:
+    rules = started()
+    with pytest.raises(ApplicationError, match=r"trailers'.*expected 'http\.response\.body'"):
+        rules.send(trailers())
+    rules.send(body())
+    with pytest.raises(ApplicationError, match="the response is complete"):
+        rules.send(trailers())
+
+
+def test_trailers_before_the_end_of_the_body_are_refused() -> None:
+    rules = announced()
+    rules.send(body(b"x", more_body=True))
+    with pytest.raises(ApplicationError, match=r"expected 'http\.response\.body'"):
+        rules.send(trailers())
+
+
+def test_a_body_among_the_trailers_is_refused() -> None:
+    rules = announced()
+    rules.send(body())
+    with pytest.raises(ApplicationError, match=r"expected 'http\.response\.trailers'"):
+        rules.send(body(b"x"))
+
+
+@pytest.mark.parametrize("name", [b"Content-Length", b"transfer-encoding", b"host", b"set-cookie"])
+def test_a_field_that_has_to_precede_the_content_is_no_trailer(name: bytes) -> None:
+    rules = announced()
+    rules.send(body())
+    with pytest.raises(ApplicationError, match="is not allowed in trailers"):
+        rules.send(trailers((name, b"1")))
+    rules.send(trailers())
+    assert rules.complete
+
+
+def test_a_trailer_with_a_control_character_is_refused() -> None:
+    rules = announced()
+    rules.send(body())
+    with pytest.raises(ApplicationError, match="control character"):
+        rules.send(trailers((b"x", b"a\r\n\r\nb")))
+
+
+def test_sending_trailers_after_the_client_left_is_an_os_error() -> None:
+    rules = announced()
+    rules.send(body())
+    rules.receive_disconnect()
+    with pytest.raises(ClientDisconnected):
+        rules.send(trailers())
+
+
+def hint(*links: Any) -> dict[str, Any]:
+    return {"type": "http.response.early_hint", "links": list(links)}
+
+
+def test_early_hints_come_before_the_start_any_number() -> None:
+    rules = HttpResponseRules("GET")
+    for _ in range(2):
+        assert rules.send(hint(b"</a>; rel=preload", bytearray(b"</b>"))) == {
+            "type": "http.response.early_hint",
+            "links": [b"</a>; rel=preload", b"</b>"],
+        }
+    assert not rules.started
+    rules.send(start())
+    with pytest.raises(ApplicationError, match="early_hint"):
+        rules.send(hint(b"</c>"))
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        (hint("</a>"), 'event["links"][0]'),
+        (hint(b"", 3), 'event["links"][1]'),
+        (hint() | {"links": b"</a>"}, 'event["links"]'),
+        (hint() | {"links": None}, 'event["links"]'),
+    ],
+)
+def test_links_of_a_wrong_type_are_named(message: dict[str, Any], path: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        HttpResponseRules("GET").send(message)
+    assert str(caught.value).startswith(f"{path} must be ")
+
+
+def test_a_link_with_a_control_character_is_refused() -> None:
+    with pytest.raises(ApplicationError, match="control character"):
+        HttpResponseRules("GET").send(hint(b"</a>\r\nset-cookie: b"))
+
+
+def test_a_path_stands_for_the_body() -> None:
+    rules = started(content_length="5")
+    message = {"type": "http.response.pathsend", "path": "/file"}
+    assert rules.send(message) == message
+    assert (rules.room, rules.complete) == (5, False)
+
+
+def test_a_path_is_refused_before_the_start_and_after_the_end() -> None:
+    rules = HttpResponseRules("GET")
+    message = {"type": "http.response.pathsend", "path": "/file"}
+    with pytest.raises(ApplicationError, match=r"expected 'http\.response\.start'"):
+        rules.send(message)
+    rules.send(start())
+    rules.send(body())
+    with pytest.raises(ApplicationError, match="complete"):
+        rules.send(message)
+
+
+@pytest.mark.parametrize("path", [b"/file", None, 3])
+def test_a_path_that_is_no_text_is_refused(path: object) -> None:
+    with pytest.raises(TypeError, match=r'event\["path"\] must be a str'):
+        started().send({"type": "http.response.pathsend", "path": path})
+
+
+def test_there_is_no_room_where_no_content_is_allowed() -> None:
+    assert started("HEAD", content_length="5").room == 0
+    assert started().room is None

@@ -1,4 +1,4 @@
-"""Hello world as a plain ASGI 3 application: `gateway-worker examples.hello:app`."""
+"""Hello world as a plain ASGI 3 application."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -1,0 +1,5 @@
+"""Hello world: `examples.hello:app`."""
+
+from examples.hello.app import app
+
+__all__ = ["app"]

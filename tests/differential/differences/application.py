@@ -1,0 +1,125 @@
+"""In what becomes of what the application sends."""
+
+from tests.differential.differences.difference import ANSWER, ANY, Difference
+from tests.differential.exchanges.registry import PLAIN
+
+APPLICATION = (
+    Difference(
+        name="text-of-500",
+        uvicorn="`Internal Server Error`",
+        gateway="the same and a line break, as all its own answers have it",
+        why="Reads better on a terminal.",
+        at={
+            "client*.body": ("'Internal Server Error'", "'Internal Server Error\\n'"),
+            "client*.headers.content-length[0]": ("'21'", "'22'"),
+        },
+    ),
+    Difference(
+        name="name-of-the-error",
+        uvicorn="`send` raises `RuntimeError`, `ValueError` or `KeyError` for a wrong event",
+        gateway="`ApplicationError`, whose text says which part of the event is wrong",
+        why="For the log; applications do not catch it.",
+        at={"application[*].outcome": ("'*Error'", "'ApplicationError'")},
+        exchanges=(
+            "body_before_the_head",
+            "head_twice",
+            "*_after_the_end",
+            "body_*er_than_promised",
+            "field_*_with_*",
+            "malformed_length",
+            "status_of_four_digits",
+            "ws_send_*",
+            "ws_accept_twice",
+        ),
+        sites=PLAIN,
+    ),
+    Difference(
+        name="invalid-head",
+        uvicorn="closes without an answer",
+        gateway="500",
+        why="The client learns that it was the server's fault; `send` raises in both.",
+        at={
+            "client.status": ("None", "500"),
+            "client.*": ("absent", "*"),
+        },
+        exchanges=("field_*_with_*", "malformed_length", "status_of_four_digits"),
+        sites=PLAIN,
+    ),
+    Difference(
+        name="two-lengths",
+        uvicorn="sends both",
+        gateway="500",
+        why="RFC 9112 6.3: a client has to take that for an attack.",
+        at={
+            "client.status": ("200", "500"),
+            "application[*].outcome": ("'returned'", "'ApplicationError'"),
+            **ANSWER,
+        },
+        exchanges=("two_lengths",),
+        sites=PLAIN,
+    ),
+    Difference(
+        name="interim-status",
+        uvicorn="sends a status below 200 as if it were final, followed by chunks",
+        gateway="500; `http.response.early_hint` is for that",
+        why="A client would wait for the final response for ever (RFC 9110 15.2).",
+        at={
+            "client.failed": ("'ValueError'", "absent"),
+            "client.status": ("absent", "500"),
+            "client.*": ANY,
+            "application[*].outcome": ("'returned'", "'ApplicationError'"),
+        },
+        exchanges=("early_hints",),
+        sites=PLAIN,
+    ),
+    Difference(
+        name="error-after-the-answer",
+        uvicorn="closes the connection when the application raises after a complete answer",
+        gateway="keeps it",
+        why="The answer was complete, so the connection is in order.",
+        at={"client.connection": ("'closed'", "'serves on: 200'")},
+        exchanges=("*_after_the_end", "error_before_the_head"),
+    ),
+    Difference(
+        name="short-body",
+        uvicorn="sends the last piece, then finds that it is too short, and cuts",
+        gateway="refuses the last piece, and cuts",
+        why="The client sees in both that the body is not whole.",
+        at={"client.body": ("'34'", "''")},
+        exchanges=("body_shorter_than_promised",),
+        sites=PLAIN,
+    ),
+    Difference(
+        name="own-framing",
+        uvicorn="passes on `Transfer-Encoding` and `Connection: keep-alive` of the application",
+        gateway="writes these fields itself; Content-Length decides over chunks",
+        why="They are of this connection alone (RFC 9110 7.6.1), and the worker does not hold it.",
+        at={
+            "client.headers.transfer-encoding": ("['chunked']", "absent"),
+            "client.framing": ("'chunked'", "'length'"),
+            "client.headers.connection": ("['keep-alive']", "absent"),
+        },
+        exchanges=("own_transfer_encoding_and_length", "own_connection_keep_alive"),
+        sites=PLAIN,
+    ),
+    Difference(
+        name="bodies-of-204-and-304",
+        uvicorn="raises for a body, and for Content-Length in 304, and closes",
+        gateway="drops the body, as for HEAD",
+        why="RFC 9110 15.4.5: 304 may have the Content-Length that 200 would have.",
+        at={
+            "client.connection": ("'closed'", "'serves on: 200'"),
+            "application[*].outcome": ("'RuntimeError'", "'returned'"),
+        },
+        exchanges=("no_content_with_body", "not_modified_with_length"),
+        sites=PLAIN,
+    ),
+    Difference(
+        name="length-of-204",
+        uvicorn="passes on `content-length: 0` in 204",
+        gateway="drops it",
+        why="RFC 9110 8.6: a server MUST NOT send it.",
+        at={"client*.headers.content-length": ("['0']", "absent")},
+        exchanges=("no_content", "keep_alive", "pipelined_behind_head"),
+    ),
+)
