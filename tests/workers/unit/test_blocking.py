@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from tests.workers.wsgi.driver import until
 
+from gateway_layer.link import Generations, Link
 from gateway_layer.outlet import Outlet
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import OPEN, Open
@@ -23,10 +24,15 @@ OPENING = Open("c", OPEN, 1, "http", {}, 0, None, b"", False, 0, "inc", 10_000)
 class Host:
     """Runs an application for connections and counts those that have ended."""
 
+    on_worker_exit = "auto"
+
     def __init__(self, application: ASGI3App) -> None:
         self.application = application
         self.outlet = Outlet(lambda: None)
         self.over = 0
+
+    def link(self, peer: str) -> Link:
+        return Link(Generations())
 
     def mark(self, session: WorkerSession) -> None:
         pass

@@ -21,16 +21,24 @@ keep_connections: Final[ContextVar[bool]] = ContextVar("keep_connections", defau
 """True in a test, which has a transaction open on the connection, or closes it itself."""
 
 
+def _database_in_use() -> Any:
+    """Return `django.db` if somebody has imported it and configured Django, else None."""
+    database, conf = sys.modules.get("django.db"), sys.modules.get("django.conf")
+    if database is None or conf is None or not conf.settings.configured:
+        return None
+    return database
+
+
 def close_old_connections() -> None:
     """Have Django close what is old of this thread's connections, if Django is in use."""
-    database = sys.modules.get("django.db")
+    database = _database_in_use()
     if database is not None and not keep_connections.get():
         database.close_old_connections()
 
 
 async def aclose_old_connections() -> None:
     """Do so in the thread of this connection's synchronous code, if it has one."""
-    if "django.db" not in sys.modules or keep_connections.get():
+    if _database_in_use() is None or keep_connections.get():
         return
     context = SyncToAsync.thread_sensitive_context.get(None)
     if context is not None and context not in SyncToAsync.context_to_thread_executor:
