@@ -30,6 +30,9 @@ TALK = """
 """
 
 
+MISSED_AT_MOST = 40
+"""Lines of a second, out of two hand-overs: far more than these take, on a slow machine."""
+
 LINES = "document.querySelector('#chat-log').value.split('\\n')"
 
 
@@ -96,10 +99,11 @@ def wait_for_log(tab: Tab, *lines: str) -> None:
 
 def hear_more(tabs: dict[str, Tab]) -> None:
     """Wait until each tab has shown a line that each of them says from now on."""
-    next_lines = [f"{name} {tab.page.evaluate('window.talked') + 1}" for name, tab in tabs.items()]
+    said = {name: tab.page.evaluate("window.talked") for name, tab in tabs.items()}
     for tab in tabs.values():
-        for line in next_lines:
-            tab.wait_until(f"window.closes.length || {LINES}.includes({json.dumps(line)})")
+        for name, number in said.items():
+            later = f"line => line.startsWith({json.dumps(name)}) && line.split(' ')[1] > {number}"
+            tab.wait_until(f"window.closes.length || {LINES}.some({later})")
         assert tab.sockets() == {"opened": 1, "closes": []}
 
 
@@ -146,8 +150,12 @@ def test_two_tabs_go_on_talking_while_every_worker_is_restarted(
         tab.page.evaluate("clearInterval(window.talking)")
     said = {name: tab.page.evaluate("window.talked") for name, tab in tabs.items()}
     for tab in tabs.values():
-        tab.wait_until(f"window.closes.length || {LINES}.length > {sum(said.values())}")
         for name, number in said.items():
-            heard = [line for line in log_of(tab) if line.startswith(f"{name} ")]
-            assert heard == [f"{name} {each + 1}" for each in range(number)]
+            last = json.dumps(f"{name} {number}")
+            tab.wait_until(f"window.closes.length || {LINES}.includes({last})")
+            heard = [int(line.split()[1]) for line in log_of(tab) if line.startswith(f"{name} ")]
+            assert heard == sorted(set(heard))  # nothing twice, nothing out of order
+            # What is sent to a group of the Channels layer while a consumer changes its worker, and
+            # so its channel, misses it: that layer delivers at most once.
+            assert number - len(heard) <= MISSED_AT_MOST, (name, number, heard)
         assert tab.sockets() == {"opened": 1, "closes": []}
