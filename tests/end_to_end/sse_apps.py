@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.end_to_end.apps import HTTP, Handler, Receive, Scope, Send
-    from tests.end_to_end.apps import end, http, more, note
+    from tests.end_to_end.apps import HTTP, Handler, Receive, Scope, Send, end, http, more, note
 else:  # this folder is the worker's --app-dir
     from apps import HTTP, Handler, Receive, Scope, Send, end, http, more, note
 
 LAST = 9
 """The events of a stream have the ids 1 to 9; its first instance stops in the middle of the 4th."""
 
-FLOOD = 16_000
+FLOOD = 8_000
 _TEXT = "x" * 1000
 
 _TYPE = (b"content-type", b"text/event-stream")

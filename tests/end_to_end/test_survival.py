@@ -338,3 +338,33 @@ def test_idempotency_key_makes_a_post_repeatable_if_told_so(
     gateway = start(app=APP, interface=("--retry-idempotency-key",))
     answer = gateway.request("/once", "content-length: 0", field, method="POST")
     assert answer.status == status
+
+
+# Frameworks.
+
+
+@pytest.mark.parametrize(
+    "framework",
+    ["starlette", "fastapi", "litestar", "channels", "consumer", "confirming_quart"],
+)
+async def test_framework_handles_again_what_its_worker_died_of(
+    start: StartGateway, framework: str
+) -> None:
+    gateway = start(app=f"resuming_frameworks:{framework}", worker=("--on-worker-exit", "resume"))
+    async with connect(f"{gateway.ws_url}/") as socket:
+        await socket.send("hello")
+        async with asyncio.timeout(30):
+            assert await socket.recv() == "hello 1"
+
+
+async def test_quart_loses_what_its_worker_died_of_unless_it_confirms(
+    start: StartGateway,
+) -> None:
+    gateway = start(app="resuming_frameworks:quart", worker=("--on-worker-exit", "resume"))
+    async with connect(f"{gateway.ws_url}/") as socket:
+        first = gateway.worker.child
+        await socket.send("one")
+        gateway.worker.wait_for_new_child(first)
+        await socket.send("two")
+        async with asyncio.timeout(30):
+            assert await socket.recv() == "two 1"
