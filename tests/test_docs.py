@@ -27,6 +27,7 @@ ABOUT_COMMANDS = [path for path in DOCUMENTS if path.stem != "performance"]
 CONFIGURATION = (DOCS / "configuration.md").read_text()
 PROTOCOL = (DOCS / "protocol.md").read_text()
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
+GUARANTEES = DOCS / "guarantees.md"
 COMMANDS: dict[str, click.Command] = {
     "gateway-interface": interface_cli.main,
     "gateway-worker": worker_cli.main,
@@ -38,6 +39,9 @@ FRAMES: dict[str, tuple[int, tuple[str, ...]]] = {
     "Data": (wire.DATA, wire.Data._fields),
     "Refuse": (wire.REFUSE, wire.Refuse._fields),
     "Done": (wire.DONE, wire.Done._fields),
+    "Release": (wire.RELEASE, wire.Release._fields),
+    "Detach": (wire.DETACH, wire.Detach._fields),
+    "Released": (wire.RELEASED, wire.Released._fields),
     "Events": (wire.EVENTS, wire.Events._fields),
     "Credit": (wire.CREDIT, wire.Credit._fields),
     "Reset": (wire.RESET, wire.Reset._fields),
@@ -290,3 +294,32 @@ def test_options_that_are_mentioned_exist(document: Path) -> None:
     foreign = {"--build", "--scale", "--help", "--host", "--port"}
     mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text()))
     assert mentioned <= known | foreign
+
+
+def test_tests_that_show_the_guarantees_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", GUARANTEES.read_text()))
+    sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    defined = {name for text in sources for name in re.findall(r"def (test_\w+)\(", text)}
+    assert named
+    assert named <= defined, named - defined
+
+
+async def test_example_of_the_guarantees_counts_on_with_its_state() -> None:
+    (source,) = re.findall(r"```python\n# counter.py\n(.*?)```", GUARANTEES.read_text(), re.S)
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)  # noqa: S102 - our own document
+    state = {"count": 41}
+    scope = {"type": "websocket", "extensions": {"gateway": {"state": state}}}
+    events = [{"type": f"websocket.{kind}"} for kind in ("connect", "receive", "disconnect")]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return events.pop(0)
+
+    async def send(event: dict[str, Any]) -> None:
+        sent.append(event)
+
+    await namespace["app"](scope, receive, send)
+    assert sent[0] == {"type": "websocket.accept", "resume": True}
+    assert sent[1]["text"] == "42"
+    assert state == {"count": 42}
