@@ -143,9 +143,7 @@ class Link:
     def restart(self) -> None:
         """Begin a new generation: what was under way is void, and the peer shall hear of it."""
         self._begin()
-        if self._peer_gen:
-            self._void = True
-        self._want = self.due = True
+        self._void = self._want = self.due = True
 
     # Output.
 
@@ -309,25 +307,21 @@ class Link:
         """Judge a header that is not of the two generations known; whether to go on with it."""
         if their_gen < self._peer_gen:
             return False
-        if our_gen not in (0, self.gen):
+        # What was written before they heard of us may be from before we forgot.
+        current = our_gen == self.gen or not (our_gen or self._void)
+        if self._peer_gen and their_gen > self._peer_gen and not self._void:
+            self.restart()
+            self.lost = True
+        elif not current:
             # Written to a generation of ours that is over: say which one it is now.
             self._echo = their_gen
             self._want = self.due = True
             return False
-        if their_gen == self._peer_gen:
-            if not our_gen:  # written before they heard of us, and so before we forgot
-                self._want = self.due = True
-                return False
-            # They have never known another generation of ours.
-            self._void = False
-            return True
-        if self._peer_gen and not self._void:
-            self.restart()
-            self.lost = True
-        self._peer_gen = their_gen
-        self._received = 0
+        if their_gen > self._peer_gen:
+            self._peer_gen = their_gen
+            self._received = 0
         self._void = False
-        return True
+        return current
 
     def _acknowledge(self, ack: int) -> None:
         if ack > self._sent:

@@ -31,6 +31,9 @@ stand still before its process is ended."""
 _DEATH_SETTLES_S: Final = 0.02
 """A supervisor's word waits so long: what the dead process wrote before may still be on its way."""
 
+_GONE: Final = 10_000
+"""So many of the dead are known by name: one that was merely held for dead may come back."""
+
 # What reading a hostile frame can raise anywhere below `Session.handle`.
 MALFORMED: Final = (
     ProtocolError,
@@ -101,6 +104,7 @@ class Node:
         self.outlet: Final = Outlet(self._flush_soon)
         self._generations = Generations()
         self._links: dict[str, Link] = {}
+        self._gone: dict[str, None] = {}
         self._due: dict[str, None] = {}
         self._tick_timer: asyncio.TimerHandle | None = None
         self._dirty: list[Session] = []
@@ -168,6 +172,8 @@ class Node:
         link = self._links.get(peer)
         if link is None:
             link = self._links[peer] = Link(self._generations)
+            if peer in self._gone:
+                link.restart()  # it may know one that was forgotten here
             if self._tick_timer is None:
                 self._tick_timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
         return link
@@ -363,6 +369,9 @@ class Node:
 
     def _on_peer_dead(self, pid: str) -> None:
         self._links.pop(pid, None)
+        self._gone[pid] = None
+        if len(self._gone) > _GONE:
+            del self._gone[next(iter(self._gone))]
         self.full.discard(pid)
         self._end_sessions(pid, "the peer process died")
         self.on_dead(pid)

@@ -11,9 +11,16 @@ INTERFACE = "interface"
 WORKER = "worker"
 
 
-def opening(connection: str = "c", epoch: int = 1, credit: int = 10_000) -> Open:
+def opening(
+    connection: str = "c",
+    epoch: int = 1,
+    credit: int = 10_000,
+    *,
+    resumed: int = 0,
+    state: bytes | None = None,
+) -> Open:
     """What a worker finds in a queue."""
-    return Open(connection, OPEN, epoch, "test", {}, 0, None, b"", False, 0, "inc", credit)
+    return Open(connection, OPEN, epoch, "test", {}, resumed, state, b"", False, 0, "inc", credit)
 
 
 def read(frames: list[bytes]) -> list[tuple[Any, ...]]:
@@ -65,6 +72,12 @@ class Owner(InterfaceSession):
     def on_lost(self, reason: str) -> None:
         self.calls.append(("lost", reason))
 
+    def on_detached(self, reason: str) -> None:
+        self.calls.append(("detached", reason))
+
+    def on_room(self) -> None:
+        self.calls.append(("room", None))
+
     def on_malformed(self, reason: str) -> None:
         self.calls.append(("malformed", reason))
 
@@ -95,6 +108,9 @@ class Runner(WorkerSession):
 
     def on_credit(self) -> None:
         self.calls.append(("credit", None))
+
+    def on_released(self) -> None:
+        self.calls.append(("released", None))
 
     def on_lost(self, reason: str) -> None:
         self.calls.append(("lost", reason))

@@ -29,6 +29,8 @@ from gateway_layer.redis.resp import RedisReplyError, pack_command
 _log = logging.getLogger("gateway.layer")
 
 _INBOX_COUNT: Final = 32
+_FENCED_PULL_S: Final = 0.1
+"""A pull of a process that has to renew its lease first is tried again so soon."""
 _INBOX_CAPACITY: Final = 65_536
 """Entries in an inbox at which its owner counts as gone: nobody reads for minutes."""
 
@@ -98,6 +100,7 @@ class RedisLayer(ChannelLayer):
         self._data_id = ""
         self._started = False
         self._ready = False
+        self._held_back = False  # something was not written because the lease had lapsed
         self._closing = False
         self._warned: set[str] = set()
 
@@ -228,6 +231,9 @@ class RedisLayer(ChannelLayer):
             _log.warning("Redis has lost its data: what was under way through it is sent again")
             self.on_lost()
             self.on_available()
+        elif self._held_back and self._ready:
+            self.on_available()
+        self._held_back = False
         self._data_id = renewal.data_id
         if self._started and self._connected:
             self._become_ready()
@@ -330,6 +336,11 @@ class RedisLayer(ChannelLayer):
                 self._on_queue_connected,
                 self.refused,
             )
+        if self._fence.closed:
+            # Just awake from standing still: what it took now, nobody would hear of.
+            assert self._loop is not None, "pulls come after start"
+            self._loop.call_later(_FENCED_PULL_S, on_entries, ())
+            return
         reader.pull(count, on_entries)
 
     # Writing.
@@ -434,6 +445,7 @@ class RedisLayer(ChannelLayer):
         if not self._ready:
             raise LayerUnavailable("Redis cannot be reached at present; retry later")
         # This process stood still, or could not renew: others may hold it for dead.
+        self._held_back |= self._fence.closed
         self._fence.check()
 
 

@@ -56,6 +56,10 @@ class World(ABC):
         """Let a registered process be dead."""
 
     @abstractmethod
+    def fence(self, pid: str) -> None:
+        """Let a process that has joined be held for dead."""
+
+    @abstractmethod
     def length(self, queue: str) -> int:
         """How many entries a shared queue holds."""
 
@@ -76,6 +80,9 @@ class MemoryWorld(World):
 
     def kill(self, pid: str) -> None:
         self.broker.kill(pid)
+
+    def fence(self, pid: str) -> None:
+        self.broker.fence(pid)
 
     def length(self, queue: str) -> int:
         return len(self.broker.queues[queue])
@@ -102,6 +109,9 @@ class RedisWorld(World):
         return pid
 
     def kill(self, pid: str) -> None:
+        announce_death(self.config, pid)
+
+    def fence(self, pid: str) -> None:
         announce_death(self.config, pid)
 
     def length(self, queue: str) -> int:

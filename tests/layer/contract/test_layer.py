@@ -49,6 +49,13 @@ async def recall(layer: ChannelLayer, entry: bytes, queue: str = "q") -> bool:
     return found
 
 
+async def find(layer: ChannelLayer, entry: bytes, queue: str = "q") -> bool | None:
+    answered = future()
+    layer.find(queue, entry, answered.set_result)
+    found: bool | None = await soon(answered)
+    return found
+
+
 class TestQueues:
     async def test_the_oldest_entry_comes_first(self, world: World) -> None:
         layer = await world.join()
@@ -116,6 +123,37 @@ class TestQueues:
         await soon(push(layer, b"a"))
         await soon(pull(layer))
         assert await recall(layer, b"a") is False
+
+    async def test_an_entry_still_queued_is_found_and_stays(self, world: World) -> None:
+        layer = await world.join()
+        for entry in (b"a", b"b", b"c"):
+            await soon(push(layer, entry))
+        assert await find(layer, b"b") is True
+        assert await soon(pull(layer, 5)) == [b"a", b"b", b"c"]
+
+    async def test_an_entry_that_was_pulled_or_never_pushed_is_not_found(
+        self, world: World
+    ) -> None:
+        layer = await world.join()
+        await soon(push(layer, b"a"))
+        await soon(pull(layer))
+        await soon(push(layer, b"b"))
+        assert await find(layer, b"a") is False
+        assert await find(layer, b"b", "other") is False
+
+    async def test_an_entry_that_was_lost_is_not_found(self, world: World) -> None:
+        layer = await world.join()
+        await soon(push(layer, b"a"))
+        world.lose_data()
+        await until(lambda: layer.available)
+        assert await find(layer, b"a") is False
+
+    async def test_without_the_store_nobody_knows(self, world: World) -> None:
+        layer = world.stranger()
+        await layer.start()
+        await soon(push(layer, b"a"))
+        await layer.close()
+        assert await find(layer, b"a") is None
 
     async def test_a_pull_of_a_closed_layer_takes_nothing(self, world: World) -> None:
         layer = await world.join()
@@ -284,4 +322,43 @@ class TestLife:
         world.lose_data()
         await until(lambda: len(told) == 2)
         assert told == ["lost", "available"]
+        assert await soon(push(layer, b"a")) == 1
+
+    async def test_who_was_held_for_dead_writes_nothing_until_it_has_rejoined(
+        self, world: World
+    ) -> None:
+        layer, other = await world.join(), await world.join()
+        told: list[str] = []
+        deaths: list[str] = []
+        layer.on_fenced = lambda: told.append("fenced")
+        layer.on_available = lambda: told.append("available")
+        other.on_peer_dead = deaths.append
+        world.fence(layer.pid)
+        await until(lambda: told == ["fenced"] and deaths == [layer.pid])
+        assert not layer.available
+        with pytest.raises(LayerUnavailable):
+            layer.deliver(other.pid, b"a")
+        with pytest.raises(LayerUnavailable):
+            layer.push("q", b"a", future().set_result)
+        layer.rejoin()
+        await until(lambda: told == ["fenced", "available"])
+        assert layer.available
+
+    async def test_who_has_rejoined_is_reached_again(self, world: World) -> None:
+        layer, other = await world.join(), await world.join()
+        got: list[bytes] = []
+        back = asyncio.Event()
+        layer.on_inbox = got.extend
+        layer.on_available = back.set
+        layer.on_fenced = layer.rejoin
+        world.fence(layer.pid)
+        async with asyncio.timeout(TIMEOUT_S):
+            await back.wait()
+
+        def reached() -> bool:
+            # What was written before the others heard of its death may go with its inbox.
+            other.deliver(layer.pid, b"a")
+            return bool(got)
+
+        await until(reached)
         assert await soon(push(layer, b"a")) == 1

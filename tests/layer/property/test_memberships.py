@@ -45,6 +45,10 @@ class Client(Pushable):
         self.got: Counter[str] = Counter()
 
     @property
+    def keeps_groups(self) -> bool:
+        return False
+
+    @property
     def frame_form(self) -> None:
         return None
 
@@ -73,6 +77,7 @@ class Process:
         self.node = Node(self.layer)
         self.pushes = Pushes(self.layer, self.node)
         self.node.on_available = self.pushes.assert_groups
+        self.node.on_fenced = self.layer.rejoin
         self.clients: list[Client] = []
 
     def take(self, *frames: bytes) -> None:
@@ -190,9 +195,8 @@ class Groups(RuleBasedStateMachine):
     @rule()
     def come_back(self) -> None:
         process = self.zombies.pop()
-        self.broker.layers[process.layer.pid] = process.layer
         self.processes.append(process)
-        self.call(process.layer.on_available)
+        self.call(process.layer.on_fenced)
 
     @rule()
     def lose(self) -> None:

@@ -14,10 +14,11 @@ import redis
 
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import LayerUnavailable
+from gateway_layer.fence import check_process
 from gateway_layer.redis.address import sync_client
 from gateway_layer.redis.keys import Keys
 from gateway_layer.redis.layer import RedisLayer
-from gateway_layer.redis.liveness import Lease
+from gateway_layer.redis.liveness import Lease, announce_death
 
 KEYS = Keys("gw")
 Client = redis.Redis
@@ -97,6 +98,50 @@ async def test_a_fenced_process_writes_to_no_inbox_either(
         await until(lambda: not writes(layer))
         with pytest.raises(LayerUnavailable, match="lapsed"):
             layer.deliver("peer", b"a")
+
+
+# The fence of a worker is that of all its process writes.
+
+
+def process_may_write() -> bool:
+    try:
+        check_process()
+    except LayerUnavailable:
+        return False
+    return True
+
+
+async def test_a_worker_that_cannot_renew_pushes_nothing_either(
+    redis_url: str, client: Client
+) -> None:
+    worker = RedisLayer(LayerConfig(redis=redis_url, lease_s=1), "worker")
+    await worker.start()
+    assert process_may_write()
+    with no_renewals(client):
+        await until(lambda: not process_may_write())
+    await until(process_may_write)
+    await worker.close()
+    assert process_may_write()
+
+
+async def test_another_process_pushes_whatever_its_lease(layer: RedisLayer, client: Client) -> None:
+    with no_renewals(client):
+        await until(lambda: not writes(layer))
+        assert process_may_write()
+
+
+async def test_a_process_held_for_dead_stays_fenced_until_it_rejoins(
+    layer: RedisLayer, redis_url: str, client: Client
+) -> None:
+    fenced: list[None] = []
+    layer.on_fenced = lambda: fenced.append(None)
+    await asyncio.to_thread(announce_death, LayerConfig(redis=redis_url, lease_s=1), layer.pid)
+    await until(lambda: bool(fenced))
+    before = renewals(client)
+    await until(lambda: renewals(client) >= before + 3)
+    assert (writes(layer), len(fenced)) == (False, 1)
+    layer.rejoin()
+    await until(lambda: writes(layer))
 
 
 PROCESS = """

@@ -138,6 +138,30 @@ async def test_a_restart_of_redis_is_one_loss(
     assert told == ["lost", "available"]
 
 
+async def test_data_that_were_emptied_are_a_loss_without_a_broken_connection(
+    join: Join, redis_url: str
+) -> None:
+    layer = await join(lease_s=1)
+    told = record(layer)
+    with sync_client(redis_url) as client:
+        client.flushall()
+    await until(lambda: told == ["lost", "available"])
+    assert layer.available
+
+
+async def test_a_search_while_redis_is_away_says_that_nobody_knows(
+    join: Join, redis_server: EmbeddedServer
+) -> None:
+    layer = await join()
+    await place(layer)
+    await asyncio.to_thread(redis_server.kill)
+    await until(lambda: not layer.available)
+    found: list[bool | None] = []
+    layer.find("q", b"a", found.append)
+    await until(lambda: found == [None])
+    await asyncio.to_thread(redis_server.start)
+
+
 async def test_a_pull_ends_empty_while_redis_is_away(
     join: Join, redis_server: EmbeddedServer
 ) -> None:
@@ -214,18 +238,22 @@ async def test_a_peer_absent_from_the_living_is_dead_after_a_lease(
     await until(lambda: ends(redis_url, KEYS.inbox("never-there")) == -2)
 
 
-async def test_who_was_held_for_dead_begins_anew_and_may_die_again(
-    join: Join, redis_url: str
-) -> None:
+async def test_who_was_held_for_dead_rejoins_and_may_die_again(join: Join, redis_url: str) -> None:
     layer, peer = await join(lease_s=1), await join(lease_s=1)
     config = LayerConfig(redis=redis_url, lease_s=1)
     told: list[str] = []
     layer.on_peer_dead = told.append
     events = record(peer)
+
+    def rejoin() -> None:
+        events.append("fenced")
+        peer.rejoin()
+
+    peer.on_fenced = rejoin
     got: list[bytes] = []
     peer.on_inbox = got.extend
     await asyncio.to_thread(announce_death, config, peer.pid)
-    await until(lambda: events[:2] == ["lost", "available"])
+    await until(lambda: events[:1] == ["fenced"] and events[-1] == "available")
     await until(lambda: told == [peer.pid])
     layer.deliver(peer.pid, b"welcome back")
     await until(lambda: b"welcome back" in got)
@@ -281,6 +309,9 @@ async def test_a_queue_of_another_type_refuses_pushes_and_pulls_in_peace(
     with sync_client(redis_url) as client:
         client.set(KEYS.queue("q"), "no list")
     assert isinstance(await place(layer), Exception)
+    found: list[bool | None] = []
+    layer.find("q", b"a", found.append)
+    await until(lambda: found == [None])
     ended: list[Sequence[bytes]] = []
     for number in range(2):
         layer.pull("q", 1, ended.append)

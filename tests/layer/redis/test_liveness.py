@@ -278,6 +278,7 @@ liveness._HANG_S = 1.0
 
 async def main():
     layer = RedisLayer(LayerConfig(redis=sys.argv[1], lease_s=0.5), "test", pid="process")
+    layer.on_fenced = layer.rejoin
     await layer.start()
     print("ready", flush=True)
     if sys.argv[2] == "hang":

@@ -26,22 +26,32 @@ async def layer(redis_url: str) -> AsyncIterator[RedisLayer]:
     await layer.close()
 
 
-async def test_an_entry_that_redis_has_no_memory_for_is_told_of_and_logged_once(
+async def refused_push(layer: RedisLayer) -> None:
+    """Come back when Redis has refused what was written before, and this."""
+    answers: list[int | Exception] = []
+    layer.push("q", b"a", answers.append)
+    await until(lambda: bool(answers))
+    assert isinstance(answers[0], Exception)
+    assert not isinstance(answers[0], LayerUnavailable)
+
+
+async def test_an_entry_that_redis_has_no_memory_for_is_lost_and_logged_once(
     layer: RedisLayer, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR, "gateway")
-    refused: list[str] = []
-    layer.on_refused = refused.append
+    told: list[str] = []
+    layer.on_lost = lambda: told.append("lost")
     with sync_client(redis_url) as client:
         client.config_set("maxmemory", 1)
         try:
-            layer.deliver("peer", b"a")
-            await until(lambda: refused == ["peer"])
-            layer.deliver("peer", b"b")
-            await until(lambda: refused == ["peer"] * 2)
+            for entry in (b"a", b"b"):
+                layer.deliver("peer", entry)
+                await refused_push(layer)
         finally:
             client.config_set("maxmemory", 0)
-    assert layer.available
+        layer.deliver("peer", b"c")
+        await until(lambda: client.lrange("gw:{peer}:in", 0, -1) == [b"c"])
+    assert (layer.available, told) == (True, [])
     assert len([one for one in caplog.messages if "OOM" in one]) == 1
 
 

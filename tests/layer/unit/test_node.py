@@ -369,50 +369,15 @@ async def test_a_supervisors_word_is_a_death_once_earlier_words_have_come(pair: 
     assert owner.told("lost") == ["the peer process died"]
 
 
-async def test_a_lost_redis_ends_sessions_on_both_sides_and_later_ones_work(pair: Pair) -> None:
+async def test_sessions_outlive_a_loss_of_redis(pair: Pair) -> None:
     owner, runner = await pair.bound()
-    lost: list[None] = []
-    pair.interface.on_lost = lambda: lost.append(None)
+    told: list[str] = []
+    pair.interface.on_lost = lambda: told.append("lost")
+    pair.interface.on_available = lambda: told.append("available")
     pair.broker.lose()
+    owner.emit([event("to the worker")], 1)
+    runner.emit([event("to the client")], 1)
     await settled()
-    assert owner.told("lost")
-    assert runner.told("lost")
-    assert lost == [None]
-    later, _ = await pair.bound("later")
-    later.emit([event()], 1)
-    await settled()
-    assert later.told("lost") == []
-
-
-async def test_a_lost_entry_ends_the_sessions_on_both_sides(pair: Pair) -> None:
-    owner, runner = await pair.bound()
-    deliver, lose = pair.layers[1].deliver, lambda _pid, _entry: None
-    pair.layers[1].deliver = lose  # type: ignore[method-assign] # the wire loses one entry
-    runner.emit([event("lost")], 1)
-    await settled()
-    pair.layers[1].deliver = deliver  # type: ignore[method-assign]
-    runner.emit([event("after it")], 1)
-    await settled()
-    assert owner.events == []
-    assert owner.told("lost")
-    assert runner.told("lost")
-
-
-async def test_what_redis_does_not_take_ends_the_sessions_it_was_for(pair: Pair) -> None:
-    owner, runner = await pair.bound()
-    pair.layers[1].full = True
-    runner.emit([event()], 1)
-    await settled()
-    assert len(runner.told("lost")) == 1
-    pair.layers[1].full = False
-    await pair.bound("later")
-    assert len(owner.told("lost")) == 1
-
-
-async def test_a_reset_that_redis_does_not_take_is_no_error(pair: Pair) -> None:
-    await pair.bound()
-    pair.layers[1].full = True
-    pair.layers[1].on_lost()
-    pair.layers[1].on_available()
-    pair.layers[1].full = False
-    await pair.bound("later")
+    assert told == ["lost", "available"]
+    assert (owner.told("lost"), runner.told("lost")) == ([], [])
+    assert (len(runner.inbox), owner.events) == (1, [event("to the client")])

@@ -1,4 +1,4 @@
-"""Nodes when Redis refuses an entry, or code of ours fails: no other connection is harmed."""
+"""Nodes when code of ours fails: no other connection is harmed."""
 
 import asyncio
 import logging
@@ -11,18 +11,6 @@ from tests.layer.endpoints import INTERFACE, WORKER, Owner, Runner, opening
 from gateway_layer.memory import MemoryBroker, MemoryLayer
 from gateway_layer.node import Node
 from gateway_layer.session import State
-
-
-class Refusing(MemoryLayer):
-    """A memory layer whose broker can be told to refuse entries, as a Redis without memory."""
-
-    refuses = False
-
-    def deliver(self, pid: str, entry: bytes) -> None:
-        if self.refuses:
-            asyncio.get_running_loop().call_soon(self.on_refused, pid)
-        else:
-            super().deliver(pid, entry)
 
 
 class FailingOwner(Owner):
@@ -43,7 +31,7 @@ class Pair:
 
     def __init__(self) -> None:
         broker = MemoryBroker()
-        self.layers = (Refusing(broker, pid=INTERFACE), Refusing(broker, pid=WORKER))
+        self.layers = (MemoryLayer(broker, pid=INTERFACE), MemoryLayer(broker, pid=WORKER))
         self.interface, self.worker = map(Node, self.layers)
 
     async def bound(self, connection: str, owner_type: type[Owner] = Owner) -> tuple[Owner, Runner]:
@@ -80,49 +68,6 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def event(text: str = "x") -> dict[str, Any]:
     return {"type": "t", "text": text}
-
-
-async def test_a_refused_entry_ends_the_sessions_on_both_sides(pair: Pair) -> None:
-    owner, runner = await pair.bound("c")
-    pair.layers[1].refuses = True
-    runner.emit([event()], 1)
-    await until(lambda: bool(runner.told("lost")))
-    assert owner.told("lost") == []
-    pair.layers[1].refuses = False
-    await until(lambda: bool(owner.told("lost")))
-    assert owner.events == []
-
-
-async def test_a_peer_is_told_of_a_refusal_as_soon_as_redis_takes_entries(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway_layer.node._RESET_AGAIN_S", 0.01)
-    owner, runner = await pair.bound("c")
-    refused = 0
-
-    def refuse(pid: str) -> None:
-        nonlocal refused
-        refused += 1
-        on_refused(pid)
-
-    on_refused, pair.layers[1].on_refused = pair.layers[1].on_refused, refuse
-    pair.layers[1].refuses = True
-    runner.emit([event()], 1)
-    await until(lambda: refused >= 3)
-    pair.layers[1].refuses = False
-    await until(lambda: bool(owner.told("lost")))
-
-
-async def test_later_sessions_with_a_peer_that_refused_work(pair: Pair) -> None:
-    _, runner = await pair.bound("c")
-    pair.layers[1].refuses = True
-    runner.emit([event()], 1)
-    await until(lambda: bool(runner.told("lost")))
-    pair.layers[1].refuses = False
-    later, late_runner = await pair.bound("later")
-    late_runner.emit([event()], 1)
-    await until(lambda: later.events == [event()])
-    assert later.told("lost") == []
 
 
 async def test_a_fault_in_the_output_of_a_session_ends_it_alone(

@@ -106,7 +106,7 @@ def test_another_op_is_no_opening(op: object) -> None:
 @pytest.mark.parametrize("field", [name for name in Open._fields if name != "op"])
 @pytest.mark.parametrize("value", FOREIGN)
 def test_an_opening_with_a_field_of_another_type_is_refused(field: str, value: Any) -> None:
-    expected = {"state": (dict, type(None))}.get(field, (getattr(opening(), field).__class__,))
+    expected = {"state": (bytes, type(None))}.get(field, (getattr(opening(), field).__class__,))
     frame = tuple(opening()._replace(**{field: value}))
     if value.__class__ in expected:
         assert getattr(read_open(frame), field) == value
@@ -115,28 +115,41 @@ def test_an_opening_with_a_field_of_another_type_is_refused(field: str, value: A
             read_open(frame)
 
 
+def test_an_opening_may_bring_a_state() -> None:
+    opened = opening(state=b"\x80", resumed=3)
+    assert read_open(tuple(opened)) == opened
+
+
 def test_frames_below_the_limit_stay_together() -> None:
     frames = [b"x" * 1000] * (MAX_ENTRY_BYTES // 1000)
-    assert split_frames(frames) == [frames]
+    assert split_frames(frames) == [(frames, 1000 * len(frames))]
 
 
 def test_frames_above_the_limit_are_split_in_order() -> None:
     frames = [bytes((number,)) * 60_000 for number in range(5)]
-    assert split_frames(frames) == [frames[:2], frames[2:4], frames[4:]]
+    assert split_frames(frames) == [
+        (frames[:2], 120_000),
+        (frames[2:4], 120_000),
+        (frames[4:], 60_000),
+    ]
 
 
 def test_a_frame_larger_than_the_limit_goes_alone() -> None:
     large = b"x" * (MAX_ENTRY_BYTES + 1)
-    assert split_frames([b"a", large, b"b"]) == [[b"a"], [large], [b"b"]]
+    assert split_frames([b"a", large, b"b"]) == [
+        ([b"a"], 1),
+        ([large], len(large)),
+        ([b"b"], 1),
+    ]
 
 
 def test_a_large_frame_at_the_front_makes_no_empty_entry() -> None:
     large = b"x" * (MAX_ENTRY_BYTES + 1)
-    assert split_frames([large, b"b"]) == [[large], [b"b"]]
+    assert split_frames([large, b"b"]) == [([large], len(large)), ([b"b"], 1)]
 
 
 def test_a_link_header_reads_as_its_type() -> None:
     entry = write_entry(envelope_head("pid"), LinkHeader(1, 2, 3, 4, 1), [])
     header = read_entry(entry).link
     assert header is not None
-    assert header.flags == 1
+    assert (header.my_gen, header.your_gen, header.seq, header.ack, header.flags) == (1, 2, 3, 4, 1)

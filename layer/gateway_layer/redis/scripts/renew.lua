@@ -16,9 +16,11 @@ local lease = tonumber(ARGV[2])
 redis.call('SET', KEYS[3], ARGV[3], 'NX')
 local renewed = tonumber(redis.call('GET', KEYS[4]) or now)
 redis.call('SET', KEYS[4], now)
-if now < renewed or now - renewed > lease then
-  -- Nobody renewed for a whole lease: this clock jumped, or everybody stood still. That is
-  -- nobody's death; whoever is dead does not renew the lease that it is given here.
+if now < renewed or now - renewed > lease / 2 then
+  -- Nobody renewed for half a lease, though everybody does so each three tenths: this server was
+  -- away, or goes on with what it had saved, or its clock jumped. That is nobody's death; whoever
+  -- is dead does not renew the lease that it is given here. (After a whole lease it would be too
+  -- late: the leases of those who renewed first have ended some time before.)
   for _, pid in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     redis.call('ZADD', KEYS[1], now + lease, pid)
   end

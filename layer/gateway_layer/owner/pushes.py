@@ -8,17 +8,16 @@ the connections; Redis only knows that this process has members.
 import asyncio
 import logging
 import re
-from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Final
 
-from gateway_interface.core.websocket import encode_message
 from gateway_layer.base import ChannelLayer
 from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
 from gateway_layer.groups import ASSERT_EVERY_S, LINGER_S, Memberships, check_group
 from gateway_layer.node import MALFORMED, Node
+from gateway_layer.owner.pushable import Pushable
 from gateway_layer.push.frames import (
     BAD,
     DEDUPLICATE_S,
@@ -61,47 +60,6 @@ Answer = tuple[str, Any]
 """(status, payload) of one push."""
 
 Registered = Callable[[bool], None]
-
-
-class Pushable(ABC):
-    """A connection that can be pushed to."""
-
-    __slots__ = ()
-
-    connection: str
-
-    @property
-    @abstractmethod
-    def frame_form(self) -> bool | None:
-        """Which encoding `push_frame` wants (see `encode_message`); None: not open, use `push`."""
-
-    @abstractmethod
-    def push(self, event: Message) -> str:
-        """Send an event, or hold it until the connection is open; returns a status."""
-
-    @abstractmethod
-    def push_frame(self, frame: bytes) -> bool:
-        """Write a frame that was encoded for several connections; False: its buffer is full."""
-
-    @abstractmethod
-    def flushed(self) -> str | None:
-        """Return OK when the kernel has taken all that was pushed, GONE if it never will.
-
-        None: not yet.
-        """
-
-    @abstractmethod
-    def info(self) -> dict[str, Any]:
-        """Return what is known of the connection, as `gateway_layer.push.ConnectionInfo`."""
-
-    @property
-    @abstractmethod
-    def keeps_groups(self) -> bool:
-        """Whether what leaves groups in its name now is an instance that is being replaced."""
-
-    @abstractmethod
-    def describe(self) -> str:
-        """Return connection and address for a log line."""
 
 
 class Pushes:
@@ -344,7 +302,7 @@ class Pushes:
         """Write an event to all members; encoded once for each form that they negotiated."""
         sent = 0
         full: list[Pushable] = []
-        frames: dict[bool, bytes] = {}
+        frames: dict[Hashable, bytes] = {}
         payload = event.get("text", event.get("bytes"))  # a close has neither
         for client in list(self.memberships.members(group)):
             if exclude and client.connection in exclude:
@@ -358,7 +316,7 @@ class Pushes:
                 continue
             frame = frames.get(form)
             if frame is None:
-                frame = frames[form] = encode_message(payload, form)
+                frame = frames[form] = client.encode(payload)
             if client.push_frame(frame):
                 sent += 1
             else:

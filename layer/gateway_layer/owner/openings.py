@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from gateway_interface.config import InterfaceConfig
 from gateway_layer.base import ChannelLayer
 from gateway_layer.errors import LayerUnavailable
 from gateway_layer.session import InterfaceSession, State
@@ -38,7 +37,7 @@ _OLD_S: Final = 5.0
 of the queue, without a death."""
 
 _RETURNING: Final = 64
-"""WebSockets of gone instances that are in the queues at once; the others wait for their turn."""
+"""Connections of gone instances that are in the queues at once; the others wait for their turn."""
 
 
 class Opening(NamedTuple):
@@ -96,15 +95,24 @@ class Openings:
         repeated: Openings pushed again after an instance was gone, so far.
     """
 
-    def __init__(self, layer: ChannelLayer, config: InterfaceConfig) -> None:
-        """Use one layer, with the capacity and the deadlines of `config`."""
+    def __init__(
+        self, layer: ChannelLayer, *, capacity: int, deadline_s: float, resume_s: float
+    ) -> None:
+        """Use one layer.
+
+        Args:
+            layer: Where the queues are.
+            capacity: Openings that one queue may hold; beyond it `on_queue_full`.
+            deadline_s: How long an opening may wait for a worker.
+            resume_s: How long a connection whose instance is gone waits for another.
+        """
         self.recalled = 0
         self.refused = 0
         self.repeated = 0
         self._layer: Final = layer
-        self._capacity: Final = config.queue_capacity
-        self._deadline_ms: Final = int(config.queue_deadline_s * 1000)
-        self._resume_s: Final = config.resume_timeout_s
+        self._capacity: Final = capacity
+        self._deadline_ms: Final = int(deadline_s * 1000)
+        self._resume_s: Final = resume_s
         self._waiting: dict[OpeningSession, None] = {}  # for Redis
         self._returning: dict[OpeningSession, float] = {}  # -> deadline; in a queue
         self._turn: dict[OpeningSession, float] = {}  # -> deadline; until others have returned
@@ -134,7 +142,7 @@ class Openings:
 
         Args:
             session: It has an opening.
-            paced: It may wait for its turn, and for `resume_timeout_s`; expiry is told by
+            paced: It may wait for its turn, and for `resume_s`; expiry is told by
                 `on_expired`. Without, the opening has a deadline like the first.
         """
         if session in self._turn:
