@@ -29,6 +29,7 @@ from gateway_layer.process.places import how_it_ended
 from gateway_layer.process.signals import SignalPipe
 from gateway_worker.cli import (
     app_options,
+    channels_option,
     check,
     config_from,
     main as worker_command,
@@ -89,12 +90,12 @@ class Part:
 
 @dataclass(slots=True, kw_only=True)
 class DevServer:
-    """Runs an interface server and a worker until one of them ends or a signal asks for it."""
+    """Runs an interface server and workers until one of them ends or a signal asks for it."""
 
-    interface_arguments: Sequence[str]
-    worker_arguments: Sequence[str]
+    commands: Sequence[tuple[str, Sequence[str]]]
+    """(module, arguments) of each; the interface server is the first."""
     env: Mapping[str, str]
-    """Of both; GATEWAY_REDIS in it tells them, and the application, where Redis is."""
+    """Of all; GATEWAY_REDIS in it tells them, and the application, where Redis is."""
 
     ready_text: str
     """What follows the URL in the ready line."""
@@ -106,7 +107,7 @@ class DevServer:
     _stops: int = field(init=False, default=0)
 
     def run(self) -> int:
-        """Run both.
+        """Run all.
 
         Returns:
             The exit status: 0 when told to end, else that of the part that ended by itself.
@@ -122,10 +123,7 @@ class DevServer:
             signals.close()
 
     def _run(self, signals: SignalPipe, selector: selectors.BaseSelector) -> int:
-        for module, arguments in (
-            ("gateway_interface", self.interface_arguments),
-            ("gateway_worker", self.worker_arguments),
-        ):
+        for module, arguments in self.commands:
             part = Part.start(module, arguments, self.env)
             self._parts.append(part)
             selector.register(part.control, selectors.EVENT_READ, part)
@@ -188,6 +186,7 @@ def _main(
     interface: str,
     lifespan: str,
     on_worker_exit: str,
+    channels: tuple[str, ...],
     debug: bool,
 ) -> int:
     """Run the command."""
@@ -203,12 +202,16 @@ def _main(
     _check_worker([*worker, *(("--redis", redis) if redis else ())])
     check_free(bind)
     server = EmbeddedServer() if redis is None else None
+    commands = [("gateway_interface", sockets), ("gateway_worker", worker)]
+    if channels:
+        background = [*worker, "--processes", "1", "--channels", ",".join(channels)]
+        commands.append(("gateway_worker", background))
+    env = {name: value for name, value in os.environ.items() if name != "GATEWAY_CHANNELS"}
     with server or nullcontext():
         return DevServer(
-            interface_arguments=sockets,
-            worker_arguments=worker,
+            commands=commands,
             # By the environment, so that no password stands in the list of processes.
-            env=os.environ | {"GATEWAY_REDIS": server.url if server else str(redis)},
+            env=env | {"GATEWAY_REDIS": server.url if server else str(redis)},
             ready_text=count_of(workers, "worker"),
             server=server,
         ).run()
@@ -282,6 +285,9 @@ main = GatewayCommand(
         ),
         # While somebody edits the application, the browser's socket shall stay open.
         on_worker_exit_option(default="resume", section=_SECTION),
+        channels_option(
+            "Run a process for these background channels, too; may be repeated", _SECTION
+        ),
         *app_options(),
     ],
 )
