@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed
 # On the cores that there are, at most 4; the tests of a file share their servers.
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: run test browser-test venv check format bench clean
+.PHONY: run test browser-test venv check format bench chaos clean
 
 venv: $(STAMP)
 
@@ -39,6 +39,9 @@ format: $(STAMP)
 
 bench: $(STAMP)  ## compare with uvicorn on this machine (needs wrk)
 	$(BIN)/python -m benchmarks.run
+
+chaos: $(STAMP)  ## the long proofs of survival, about a quarter of an hour, as a table
+	$(BIN)/python -m benchmarks.survival
 
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

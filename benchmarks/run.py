@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -66,24 +66,10 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     prepare()
-    machine, date = _machine(), datetime.now(UTC)
+    machine, date = describe_machine(), datetime.now(UTC)
     rows, failures = _run(names, settings)
     print(table(rows) if rows else "nothing was measured")
-    path = _write(
-        options.names,
-        {
-            "date": date.isoformat(timespec="seconds"),
-            "commit": _git("rev-parse", "HEAD"),
-            "uncommitted_changes": bool(_git("status", "--porcelain")),
-            "quick": settings.quick,
-            "null": settings.null,
-            "machine": machine,
-            "versions": _versions(),
-            "rows": [row.as_json() for row in rows],
-            "failures": failures,
-        },
-        date,
-    )
+    path = write_result(options.names, settings, rows, failures, machine, date)
     print(f"\n{path.relative_to(ROOT)}")
     return 1 if failures or any(row.holds is False for row in rows) else 0
 
@@ -124,16 +110,45 @@ def _run(names: list[str], settings: Settings) -> tuple[list[Row], dict[str, str
     return rows, failures
 
 
-def _write(names: list[str], result: dict[str, Any], date: datetime) -> Path:
-    """Write a result; one of some benchmarks, or of a kind, does not replace that of them all."""
+def write_result(
+    names: Sequence[str],
+    settings: Settings,
+    rows: Sequence[Row],
+    failures: Mapping[str, str],
+    machine: Mapping[str, Any],
+    date: datetime,
+) -> Path:
+    """Write a result; one of some benchmarks, or of a kind, does not replace that of them all.
+
+    Args:
+        names: What was asked for; empty: all.
+        settings: How it was measured.
+        rows: What was found.
+        failures: Name of each benchmark that failed, and why.
+        machine: As `describe_machine` returned it before.
+        date: When it began.
+    """
+    commit = _git("rev-parse", "HEAD")
+    result = {
+        "date": date.isoformat(timespec="seconds"),
+        "commit": commit,
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "quick": settings.quick,
+        "null": settings.null,
+        "machine": machine,
+        "versions": _versions(),
+        "rows": [row.as_json() for row in rows],
+        "failures": failures,
+    }
     RESULTS.mkdir(exist_ok=True)
     kind = "".join(f"-{name}" for name in [*names, *(k for k in ("quick", "null") if result[k])])
-    path = RESULTS / f"{date:%Y-%m-%d}-{result['commit'][:10]}{kind}.json"
+    path = RESULTS / f"{date:%Y-%m-%d}-{commit[:10]}{kind}.json"
     path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     return path
 
 
-def _machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
+    """Return what this machine is, and how busy it is now."""
     models = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
