@@ -42,6 +42,7 @@ class ChannelLayer(ABC):
         on_lost: Called when entries may have been lost in either direction.
         on_room: Called when `congested` has become False.
         on_available: Called when the layer can be used again, after `on_lost`.
+        on_pull_lost: Called when a pull may have taken entries that never came here.
         on_fenced: Called when others have held this process for dead; nothing can be written until
             `rejoin`.
     """
@@ -59,6 +60,7 @@ class ChannelLayer(ABC):
         self.on_lost: Callable[[], None] = _ignore
         self.on_available: Callable[[], None] = _ignore
         self.on_fenced: Callable[[], None] = _ignore
+        self.on_pull_lost: Callable[[], None] = _ignore
 
     @property
     @abstractmethod

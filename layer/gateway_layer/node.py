@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from gateway_layer.base import ChannelLayer
-from gateway_layer.codec import Message
+from gateway_layer.codec import Message, pack
 from gateway_layer.errors import LayerUnavailable, ProtocolError
 from gateway_layer.link import Generations, Link
 from gateway_layer.outlet import Outlet
-from gateway_layer.wire import DEAD, FLAG_BYE, MESSAGE, read_entry, split_frames, write_entry
+from gateway_layer.wire import DEAD, FLAG_BYE, LOST, MESSAGE, read_entry, split_frames, write_entry
 
 _log = logging.getLogger("gateway.layer")
 
@@ -86,6 +86,7 @@ class Node:
         on_dead: Called with the pid of a process that died, after its sessions were told.
         on_lost: Called when Redis went away, or lost what it held; sessions outlive that.
         on_available: Called when the layer can be used again, after `on_lost`.
+        on_pull_lost: Called when a peer may have taken openings that never came there.
         on_fenced: Called when this process was held for dead, after its sessions were told.
     """
 
@@ -101,6 +102,7 @@ class Node:
         self.on_lost: Callable[[], None] = _nothing
         self.on_available: Callable[[], None] = _nothing
         self.on_fenced: Callable[[], None] = _nothing
+        self.on_pull_lost: Callable[[], None] = _nothing
         self.outlet: Final = Outlet(self._flush_soon)
         self._generations = Generations()
         self._links: dict[str, Link] = {}
@@ -116,6 +118,7 @@ class Node:
         layer.on_lost = lambda: self.on_lost()
         layer.on_available = self._on_available
         layer.on_fenced = self._on_fenced
+        layer.on_pull_lost = self._tell_of_pull
         layer.on_room = self._on_room
 
     # Output.
@@ -348,6 +351,8 @@ class Node:
                     asyncio.get_running_loop().call_later(
                         _DEATH_SETTLES_S, self.layer.found_dead, frame[3]
                     )
+                elif frame[1] == LOST:
+                    self.on_pull_lost()
                 elif (
                     frame[1] == MESSAGE and frame[0] in self.channels and frame[3].__class__ is dict
                 ):
@@ -392,6 +397,13 @@ class Node:
         for session in [one for one in self.sessions.values() if one.peer is not None]:
             _end(session.on_lost, "this process stood still and was held for dead")
         self.on_fenced()
+
+    def _tell_of_pull(self) -> None:
+        """Tell all peers that openings of theirs may be lost on their way out of a queue."""
+        entry = write_entry(self.layer.head, None, [pack(("", LOST, 0))])
+        with contextlib.suppress(LayerUnavailable):  # then Redis was away, and they look anyway
+            for peer in self._links:
+                self.layer.deliver(peer, entry)
 
     def _of_peer(self, peer: str) -> list[Session]:
         return [one for one in self.sessions.values() if one.peer == peer]

@@ -49,6 +49,7 @@ RELEASED: Final = 19
 # Any process to any process, without a connection's session.
 MESSAGE: Final = 32
 DEAD: Final = 33
+LOST: Final = 34
 
 
 class LinkHeader(NamedTuple):

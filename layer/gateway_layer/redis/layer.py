@@ -13,12 +13,12 @@ from gateway_layer.errors import LayerUnavailable
 from gateway_layer.fence import Fence, boot_time_s, guard_process, release_process
 from gateway_layer.redis.address import parse_address
 from gateway_layer.redis.checks import check_server
+from gateway_layer.redis.deaths import Deaths, quietly
 from gateway_layer.redis.keys import (
     GROUP_TTL_S,
     INBOX_BACKLOG_TTL_S,
     QUEUE_BACKLOG_TTL_S,
     REPLY_TTL_S,
-    TOMBSTONE_S,
     Keys,
 )
 from gateway_layer.redis.lists import Backlog, QueueReader
@@ -60,10 +60,10 @@ class RedisLayer(ChannelLayer):
         super().__init__(kind, pid=pid)
         self._address: Final = parse_address(config.redis)
         self._keys: Final = Keys(config.namespace)
-        self._death_s: Final = config.lease_s * 1.3
         self._fence_s: Final = config.lease_s * 0.9
         self._fence: Final = Fence()
         self._lease: Final = Lease(config, self.pid, kind, parent, self._renewed_in_thread)
+        self._deaths: Final = Deaths(config.lease_s * 1.3, self._forget, self._on_death)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._troubles: Final = Troubles()
         self._writer: Final = Pipe(
@@ -94,8 +94,6 @@ class RedisLayer(ChannelLayer):
         self._read_timer: asyncio.TimerHandle | None = None
         self._inboxes: dict[str, Backlog] = {}
         self._queues: dict[str, Backlog] = {}
-        self._absent_since: dict[str, float] = {}
-        self._buried: set[str] = set()
         self._clock_offset_ms = 0.0
         self._data_id = ""
         self._started = False
@@ -142,6 +140,9 @@ class RedisLayer(ChannelLayer):
         release_process(self._fence)
         for reader in self._pulls.values():
             reader.stop()
+        with contextlib.suppress(LayerUnavailable):
+            for backlog in self._queues.values():  # there may be nobody who pulls what is left
+                self._writer.write(pack_command("EXPIRE", backlog.key, QUEUE_BACKLOG_TTL_S))
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, lambda: self._lease.stop(leave=True))
         for reader in self._pulls.values():
@@ -186,7 +187,7 @@ class RedisLayer(ChannelLayer):
         if self._started and self._connected:
             assert self._loop is not None, "connected after start"
             self._loop.run_in_executor(
-                None, lambda: self._quietly(lambda: self._renewed_in_thread(self._lease.renew()))
+                None, lambda: quietly(lambda: self._renewed_in_thread(self._lease.renew()))
             )
 
     @property
@@ -203,6 +204,7 @@ class RedisLayer(ChannelLayer):
             self._ready = False
             # A restart may have emptied it: that loss is told now, not again at the renewal.
             self._data_id = ""
+            self._deaths.redis_is_away()
             self.on_lost()
 
     # Leases and deaths.
@@ -237,15 +239,7 @@ class RedisLayer(ChannelLayer):
         self._data_id = renewal.data_id
         if self._started and self._connected:
             self._become_ready()
-        now = time.monotonic()
-        self._buried -= renewal.alive  # held for dead while it did not run; it has rejoined
-        for pid in renewal.dead:
-            self.found_dead(pid)
-        for pid in list(self._inboxes):
-            if pid in renewal.alive:
-                self._absent_since.pop(pid, None)
-            elif now - self._absent_since.setdefault(pid, now) >= self._death_s:
-                self.found_dead(pid)
+        self._deaths.look(renewal, self._inboxes)
 
     def _on_held_for_dead(self) -> None:
         """Others have ended everything with this process: write nothing before it rejoins."""
@@ -262,34 +256,20 @@ class RedisLayer(ChannelLayer):
         def renew() -> None:
             self._renewed_in_thread(self._lease.renew(rejoin=True))
 
-        self._loop.run_in_executor(None, lambda: self._quietly(renew))
+        self._loop.run_in_executor(None, lambda: quietly(renew))
 
     def found_dead(self, pid: str) -> None:
         """See the contract; also what the leases tell."""
-        if pid == self.pid or pid in self._buried:
-            return
-        self._buried.add(pid)
+        if pid != self.pid:
+            self._deaths.found(pid)
+
+    def _on_death(self, pid: str) -> None:
         self._inboxes.pop(pid, None)
-        self._absent_since.pop(pid, None)
         self.on_peer_dead(pid)
-        assert self._loop is not None, "deaths are found after start"
-        self._forget(pid)
-        self._loop.call_later(TOMBSTONE_S + 1, self._forget_for_good, pid)
 
     def _forget(self, pid: str) -> None:
-        if not self._closing and self._loop is not None:
-            self._loop.run_in_executor(None, lambda: self._quietly(self._lease.forget, pid))
-
-    def _forget_for_good(self, pid: str) -> None:
-        if pid in self._buried:
-            self._forget(pid)
-            self._buried.discard(pid)
-
-    def _quietly(self, call: Callable[..., object], *args: object, **options: object) -> None:
-        try:
-            call(*args, **options)
-        except Exception as error:
-            _log.info("tidying up in Redis failed: %s", error)
+        if not self._closing:
+            self._lease.forget(pid)
 
     # Reading.
 
@@ -335,6 +315,7 @@ class RedisLayer(ChannelLayer):
                 self._troubles,
                 self._on_queue_connected,
                 self.refused,
+                lambda: self.on_pull_lost(),
             )
         if self._fence.closed:
             # Just awake from standing still: what it took now, nobody would hear of.

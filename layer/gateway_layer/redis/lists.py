@@ -64,6 +64,7 @@ class QueueReader:
         troubles: Troubles,
         on_connected: Callable[[ServerInfo], None],
         on_refused: Callable[[str, Exception], None],
+        on_lost: Callable[[], None],
     ) -> None:
         """Begin to connect.
 
@@ -74,7 +75,11 @@ class QueueReader:
             troubles: Shared by the pipes of the process.
             on_connected: Called after each handshake.
             on_refused: Called with the queue and the error where Redis refused a read.
+            on_lost: Called when the connection is there again after it broke within a read, which
+                may have taken entries.
         """
+        self._on_lost: Final = on_lost
+        self._broke = False
         self._key: Final = key
         self._tell_connected: Final = on_connected
         self._on_refused: Final = on_refused
@@ -111,6 +116,9 @@ class QueueReader:
 
     def _on_connected(self, server: ServerInfo) -> None:
         self._tell_connected(server)
+        if self._broke:
+            self._broke = False
+            self._on_lost()
         if self._want:
             if self._timer is not None:
                 self._timer.cancel()
@@ -130,8 +138,7 @@ class QueueReader:
             self._on_refused(self._key.decode(), reply)
             self._finish_later()
         else:
-            # Where the connection broke, what Redis popped for us is lost, and the interface
-            # server finds out by its deadline.
+            self._broke = isinstance(reply, Exception)
             self._finish(reply[1] if reply.__class__ is list else ())
 
     def _finish_later(self) -> None:
