@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed
 # On the cores that there are, at most 4; the tests of a file share their servers.
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: run test browser-test venv check format bench chaos clean
+.PHONY: run test browser-test venv check format bench chaos mutants clean
 
 venv: $(STAMP)
 
@@ -42,6 +42,10 @@ bench: $(STAMP)  ## compare with uvicorn on this machine (needs wrk)
 
 chaos: $(STAMP)  ## the long proofs of survival, about a quarter of an hour, as a table
 	$(BIN)/python -m benchmarks.survival
+	GATEWAY_MODEL_EXAMPLES=10000 $(BIN)/python -m pytest tests/model/test_survival.py --timeout 1800
+
+mutants: $(STAMP)  ## break the rules of survival, one at a time: the model has to notice each
+	$(BIN)/python -m tests.model.mutants
 
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,92 @@
+"""Schedules by which the model once found a fault, the shortest that it found."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway_worker.worker import Worker
+from tests.model.client import Client
+from tests.model.process import Process
+from tests.model.world import QUEUE, World
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """One interface server, two workers, and room for one event at a time."""
+    world = World(1, 2, 300)
+    try:
+        yield world
+        world.judge.check()
+        world.heal()
+    finally:
+        world.close()
+
+
+def connect(world: World) -> Client:
+    client = world.connect(world.living("interface")[0])
+    world.settle()
+    return client
+
+
+def drain(process: Process) -> None:
+    assert isinstance(process.server, Worker)
+    process.loop.call_soon(process.server.drain)
+
+
+def test_worker_that_is_stopped_as_it_starts_takes_nothing(world: World) -> None:
+    for worker in world.living("worker"):
+        world.kill(worker, announced=True, late=False)
+    drain(world.start("worker"))
+    client = connect(world)  # which does not come to rest if it were refused again and again
+    assert client.accepted
+
+
+def test_client_that_left_gives_credit_for_what_nobody_takes(world: World) -> None:
+    client = connect(world)
+    client.send(slow=True)
+    client.send(slow=False)
+    client.leave()
+    world.settle()
+    world.kill(world.living("worker")[0], announced=True, late=False)
+    world.hurried = True
+    world.advance(1.0)
+    assert len(client.told) == 1
+
+
+def test_interface_that_stood_still_pushes_openings_when_it_has_renewed_its_lease(
+    world: World,
+) -> None:
+    client = connect(world)
+    for worker in world.living("worker"):
+        world.kill(worker, announced=False, late=False)
+    interface = world.living("interface")[0]
+    world.stop(interface)
+    world.advance(1.2)
+    world.wake(interface)
+    world.start("worker")
+    client.send(slow=False)
+    world.advance(10.0)
+    assert client.answers == [(1, 1)]
+
+
+def test_opening_that_a_replica_gives_out_again_starts_no_second_instance(world: World) -> None:
+    world.kill(world.living("worker")[0], announced=True, late=False)
+    client = connect(world)
+    saved = next(data for data in reversed(world.redis.saves) if data.lists[QUEUE])
+    world.redis.append(QUEUE, saved.lists[QUEUE][0])
+    client.send(slow=False)
+    world.settle()
+    assert client.answers == [(1, 1)]
+
+
+def test_instance_that_is_cancelled_leaves_the_client_s_end_to_the_next(world: World) -> None:
+    client = connect(world)
+    client.send(slow=True)
+    client.leave()
+    world.settle()
+    worker = next(one for one in world.living("worker") if one.instances())
+    drain(worker)
+    drain(worker)
+    world.hurried = True
+    world.advance(1.0)
+    assert len(client.told) == 1
