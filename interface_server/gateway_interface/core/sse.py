@@ -38,7 +38,9 @@ def is_event_stream(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool
             if typed or value.partition(b";")[0].strip().lower() != b"text/event-stream":
                 return False
             typed = True
-        elif lowered == b"content-length" or (lowered == b"content-encoding" and value.strip().lower() not in _ITSELF):
+        elif lowered == b"content-length" or (
+            lowered == b"content-encoding" and value.strip().lower() not in _ITSELF
+        ):
             return False
     return typed
 
