@@ -2,6 +2,7 @@
 
 import ast
 import re
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gateway_interface import cli as interface_cli
 from gateway_interface.config import InterfaceConfig, Limits
 from gateway_layer import wire
 from gateway_layer.codec import pack
+from gateway_layer.owner import Owner, SocketSession
 from gateway_layer.push import cli as push_cli, frames as push_frames
 from gateway_layer.push.requests import PUSH_SCRIPT
 from gateway_layer.redis.keys import Keys
@@ -27,6 +29,7 @@ ABOUT_COMMANDS = [path for path in DOCUMENTS if path.stem != "performance"]
 CONFIGURATION = (DOCS / "configuration.md").read_text()
 PROTOCOL = (DOCS / "protocol.md").read_text()
 ARCHITECTURE = (DOCS / "architecture.md").read_text()
+SESSIONS = (DOCS / "sessions.md").read_text()
 GUARANTEES = DOCS / "guarantees.md"
 COMMANDS: dict[str, click.Command] = {
     "gateway-interface": interface_cli.main,
@@ -184,7 +187,7 @@ def as_lists(value: Any) -> Any:
 
 def test_every_frame_of_the_protocol_has_an_example() -> None:
     frames = [frame for _, text in EXAMPLES for frame in ast.literal_eval(text)[3]]
-    ops = {op for op, _ in FRAMES.values()} | {wire.MESSAGE, wire.DEAD}
+    ops = {op for op, _ in FRAMES.values()} | {wire.MESSAGE, wire.DEAD, wire.LOST}
     assert {frame[1] for frame in frames} - {push_frames.PUSH} == ops
 
 
@@ -199,7 +202,7 @@ def test_fields_of_a_frame_are_documented(name: str) -> None:
 def test_list_of_frames_is_complete() -> None:
     rows = rows_of(section_of(PROTOCOL, "## 2 Entries"))
     listed = {row[1]: int(row[0]) for row in rows if len(row) == 4}
-    others = {"message": wire.MESSAGE, "dead": wire.DEAD}
+    others = {"message": wire.MESSAGE, "dead": wire.DEAD, "lost": wire.LOST}
     assert listed == {name: op for name, (op, _) in FRAMES.items()} | others
 
 
@@ -255,6 +258,37 @@ def test_version_is_that_of_the_code() -> None:
     assert PROTOCOL.startswith(f"# Protocol, version {wire.VERSION}\n")
 
 
+# Interface servers of one's own.
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```python\n(.*?)^```$", SESSIONS, re.M | re.S))
+def test_code_of_sessions_is_that_of_the_example(block: str) -> None:
+    folder = ROOT / "examples" / "line_server"
+    assert any(block in (folder / name).read_text() for name in ("server.py", "app.py"))
+
+
+@pytest.mark.parametrize(
+    ("heading", "documented"),
+    [
+        ("## The server's side", Owner),
+        ("### What a protocol says of itself", SocketSession),
+        ("### What it gets for that", SocketSession),
+    ],
+)
+def test_names_of_sessions_are_those_of_the_code(heading: str, documented: type) -> None:
+    section = section_of(SESSIONS, heading).partition("\n### ")[0]
+    names = {name for row in rows_of(section) for name in re.findall(r"`(\w+)`", row[0])}
+    assert names
+    members = set(dir(documented)) | set(re.findall(r"self\.(\w+): ", getsource(documented)))
+    assert names <= members
+
+
+def test_every_hook_that_a_protocol_must_have_is_documented() -> None:
+    rows = rows_of(section_of(SESSIONS, "### What a protocol says of itself"))
+    hooks = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    assert SocketSession.__abstractmethods__ <= hooks
+
+
 # All documents.
 
 
@@ -307,7 +341,7 @@ def test_tests_that_show_the_guarantees_exist() -> None:
 async def test_example_of_the_guarantees_counts_on_with_its_state() -> None:
     (source,) = re.findall(r"```python\n# counter.py\n(.*?)```", GUARANTEES.read_text(), re.S)
     namespace: dict[str, Any] = {}
-    exec(source, namespace)  # noqa: S102 - our own document
+    exec(source, namespace)
     state = {"count": 41}
     scope = {"type": "websocket", "extensions": {"gateway": {"state": state}}}
     events = [{"type": f"websocket.{kind}"} for kind in ("connect", "receive", "disconnect")]

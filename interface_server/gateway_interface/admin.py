@@ -7,7 +7,8 @@ from typing import cast
 from gateway_interface.core.http1.head import Refusal, RequestHead, Signal
 from gateway_interface.core.http1.request import RequestReader
 from gateway_interface.core.http1.response import simple_response
-from gateway_interface.services import FOREVER, Services
+from gateway_interface.services import Services
+from gateway_layer.owner import FOREVER
 
 
 class AdminConnection(asyncio.Protocol):

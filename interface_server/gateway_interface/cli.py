@@ -229,6 +229,11 @@ main = GatewayCommand(
             "Repeat any request with an Idempotency-Key as if it were idempotent",
             _SURVIVAL,
         ),
+        _interface(
+            "sse_resume",
+            "Go on with an event stream on another worker, by Last-Event-ID, in the same response",
+            _SURVIVAL,
+        ),
         _limit("max_head_bytes", "Request line and headers together; then 431"),
         _limit("max_headers", "Header lines of a request; then 431"),
         _limit("header_timeout_s", "Until the head of a request is complete; then 408"),

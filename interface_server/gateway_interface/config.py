@@ -124,6 +124,10 @@ class InterfaceConfig:
     retry_idempotency_key: bool = False
     """Repeat requests of any method that carry an Idempotency-Key, too."""
 
+    sse_resume: bool = True
+    """Have another worker go on with an event stream (`text/event-stream`) whose worker is gone,
+    within the same response; False: the response is cut, and the client comes back by itself."""
+
     limits: Limits = field(default_factory=Limits)
     websocket: WebSocketOptions = field(default_factory=WebSocketOptions)
 

@@ -12,9 +12,10 @@ from gateway_interface.core.http1.response import CONTINUE, Cut, ResponseWriter,
 from gateway_interface.core.websocket import Handshake
 from gateway_interface.http_exchange import HttpExchange, may_repeat
 from gateway_interface.scopes import endpoint, http_scope
-from gateway_interface.services import FOREVER, Services, log_access
+from gateway_interface.services import Services, log_access
 from gateway_interface.websocket_client import WebSocketClient
 from gateway_layer.codec import pack
+from gateway_layer.owner import FOREVER
 from gateway_layer.session import State
 from gateway_layer.wire import CHUNK_BYTES
 
@@ -159,6 +160,9 @@ class HttpConnection(asyncio.Protocol):
         unsent, self._unsent = self._unsent, 0
         exchange = self._exchange
         if exchange is not None:
+            if exchange.state is State.DETACHED:
+                self.reopen()
+                return
             if unsent:
                 exchange.drained(unsent)
             self._set_deadline(exchange)
@@ -197,6 +201,7 @@ class HttpConnection(asyncio.Protocol):
             services.limits.window_bytes,
             keep_alive=keep_alive,
             spare_bytes=config.retry_body_bytes if may_repeat(head, by_key=by_key) else 0,
+            sse_resume=config.sse_resume,
         )
         body = b""
         if exchange.body_ended:
@@ -294,8 +299,7 @@ class HttpConnection(asyncio.Protocol):
             return
         services.clients.discard(self)
         self._resume_reading()
-        client = WebSocketClient(services, self._transport, handshake, head)
-        client.open(self._reader.take_rest())
+        WebSocketClient(services, handshake, head).open(self._transport, self._reader.take_rest())
         self._phase = _CLOSED
 
     # What the exchange asks for.
@@ -311,14 +315,27 @@ class HttpConnection(asyncio.Protocol):
                 self._set_deadline(exchange)
 
     def reopen(self) -> None:
-        """Have another worker answer the request."""
-        if self._exchange is not None:
+        """Have another worker answer the request, or go on with its answer.
+
+        Where the client has still to take what the last worker sent, when it has: credit counts
+        from the start with each worker, so that the windows of several could wait for the client.
+        """
+        if self._exchange is None:
+            return
+        self._unsent = 0
+        if self._write_paused:
+            self._exchange.detach()
+        else:
             self.deadline = self._services.loop.time() + self._services.config.queue_deadline_s
             self._services.openings.reopen(self._exchange, paced=False)
 
     def room(self) -> None:
         """More of the body may be read."""
         self._on_room()
+
+    def redis_was_away(self) -> bool:
+        """Whether Redis may have lost the opening."""
+        return self._services.openings.redis_was_away()
 
     def body_wanted(self) -> None:
         """The application asks for the body."""
@@ -338,7 +355,10 @@ class HttpConnection(asyncio.Protocol):
             return
         if self._write_paused:
             self._unsent += cost
-            self._waiting_to_write += cost  # more waits; that the client takes some shows
+            # More waits, so that it shows whether the client takes some. What an event stream
+            # had held back is more than this turn's cost.
+            waiting = self._transport.get_write_buffer_size()
+            self._waiting_to_write = max(self._waiting_to_write + cost, waiting)
         else:
             exchange.drained(cost)
             self._set_deadline(exchange)
@@ -419,7 +439,7 @@ class HttpConnection(asyncio.Protocol):
         now = self._services.loop.time()
         if not (exchange.body_ended or exchange.expects or exchange.congested):
             self.deadline = now + limits.body_timeout_s
-        elif exchange.writer.started or not limits.response_timeout_s:
+        elif exchange.answering or not limits.response_timeout_s:
             self.deadline = FOREVER
         else:
             self.deadline = now + limits.response_timeout_s

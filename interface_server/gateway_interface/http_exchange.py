@@ -6,11 +6,12 @@ from typing import Any, Final, Protocol
 
 from gateway_interface.core.http1.head import RequestHead
 from gateway_interface.core.http1.response import ResponseWriter, early_hints
-from gateway_interface.openings import OpeningSession
+from gateway_interface.core.sse import EventStream, is_event_stream
 from gateway_interface.scopes import takes_trailers
-from gateway_layer.codec import Message
+from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.errors import ProtocolError
 from gateway_layer.node import Node
+from gateway_layer.owner import OpeningSession
 from gateway_layer.wire import EVENT_OVERHEAD
 
 _log = logging.getLogger("gateway.interface")
@@ -60,6 +61,9 @@ class Requester(Protocol):
     def room(self) -> None:
         """More of the body may be read."""
 
+    def redis_was_away(self) -> bool:
+        """Whether Redis may have lost the opening."""
+
 
 def may_repeat(head: RequestHead, *, by_key: bool) -> bool:
     """Tell whether a request may be given to another worker when its own died.
@@ -71,6 +75,29 @@ def may_repeat(head: RequestHead, *, by_key: bool) -> bool:
     if head.method in _IDEMPOTENT:
         return True
     return by_key and any(name == b"idempotency-key" for name, _value in head.headers)
+
+
+def _starts_event_stream(start: Message) -> bool:
+    """Tell whether a response is an event stream that ends with its body."""
+    if start.get("trailers", False):
+        return False
+    return is_event_stream(start["status"], start["headers"])
+
+
+def _last_event_id(head: RequestHead) -> bytes:
+    """Return the id from which the client goes on with an event stream; empty: from none."""
+    ids = [value for name, value in head.headers if name == b"last-event-id"]
+    return ids[-1] if ids else b""
+
+
+def _with_last_event_id(raw_scope: bytes, last_event_id: bytes) -> bytes:
+    """Return the scope with which a client of this id would come back; an empty one is not sent."""
+    scope = unpack(raw_scope)
+    headers = [field for field in scope["headers"] if field[0] != b"last-event-id"]
+    value = last_event_id.strip(b" \t")  # as it would be on the wire: RFC 9110 5.5
+    if value:
+        headers.append((b"last-event-id", value))
+    return pack({**scope, "headers": headers})
 
 
 class HttpExchange(OpeningSession):
@@ -85,7 +112,18 @@ class HttpExchange(OpeningSession):
 
     KEEPS_EVENTS = False  # a next instance needs the whole body, not what the last left of it
 
-    __slots__ = ("_requester", "_sent", "_spare", "body_ended", "expects", "head", "writer")
+    __slots__ = (
+        "_requester",
+        "_resumes",
+        "_sent",
+        "_spare",
+        "_splicing",
+        "_stream",
+        "body_ended",
+        "expects",
+        "head",
+        "writer",
+    )
 
     def __init__(
         self,
@@ -96,6 +134,7 @@ class HttpExchange(OpeningSession):
         *,
         keep_alive: bool,
         spare_bytes: int = 0,
+        sse_resume: bool = False,
     ) -> None:
         """Begin an exchange that nobody has claimed.
 
@@ -107,6 +146,8 @@ class HttpExchange(OpeningSession):
             keep_alive: The client's connection may serve another request.
             spare_bytes: How much of the body behind the opening may be kept for another worker;
                 0 also where the request may not be repeated.
+            sse_resume: If the answer to this GET is an event stream, and its worker goes, another
+                worker may go on with it.
         """
         super().__init__(connection, window)
         self._requester = requester
@@ -114,6 +155,9 @@ class HttpExchange(OpeningSession):
         self.writer = ResponseWriter(head.method, head.http_version, keep_alive)
         self._spare = spare_bytes
         self._sent: list[tuple[list[Message], int]] | None = None
+        self._resumes = sse_resume and head.method == "GET" and head.content_length == 0
+        self._stream: EventStream | None = None
+        self._splicing = False
         self.body_ended = head.content_length == 0
         self.expects = head.expect_continue
 
@@ -164,6 +208,7 @@ class HttpExchange(OpeningSession):
     def on_events(self, events: tuple[Message, ...]) -> None:
         """Write what the application sent in one turn, head and body in one piece."""
         writer = self.writer
+        stream = self._stream
         chunks: list[bytes] = []
         cost = 0
         more = True
@@ -172,17 +217,16 @@ class HttpExchange(OpeningSession):
             if kind == "http.response.body":
                 body: Any = event["body"]
                 more = event["more_body"]
-                chunks.append(writer.body(body, more))
+                # What a stream holds back counts as taken: it is little, and credit for the rest
+                # of an event must come also where the window is smaller than the event.
                 cost += EVENT_OVERHEAD + len(body)
+                if stream is not None:
+                    body = self._whole_events(stream, body, more)
+                chunks.append(writer.body(body, more))
             elif kind == "http.response.start":
-                if not self.body_ended and _is_last(events[-1]):
-                    # RFC 9112 9.6: complete before the request is, so the connection will close.
-                    writer.keep_alive = False
-                date = self._requester.date()
-                trailers = event.get("trailers", False) and takes_trailers(self.head)
-                if not writer.start(event["status"], event["headers"], date, trailers=trailers):
-                    self._requester.fail(502, "the application sent an invalid response head")
+                if not self._start(event, whole=_is_last(events[-1])):
                     return
+                stream = self._stream
                 cost += EVENT_OVERHEAD
             else:
                 more, written = self._extended(event)
@@ -196,10 +240,68 @@ class HttpExchange(OpeningSession):
         else:
             self._requester.finished()
 
+    def _start(self, event: Message, *, whole: bool) -> bool:
+        """Take the head of a response; False if it cannot be, and the response has failed."""
+        if self._splicing:
+            self._splicing = not _starts_event_stream(event)
+            if self._splicing:
+                self._requester.fail(502, "no other worker goes on with the event stream")
+            return not self._splicing
+        writer = self.writer
+        if whole and not self.body_ended:
+            # RFC 9112 9.6: complete before the request is, so the connection will close.
+            writer.keep_alive = False
+        date = self._requester.date()
+        trailers = event.get("trailers", False) and takes_trailers(self.head)
+        if not writer.start(event["status"], event["headers"], date, trailers=trailers):
+            self._requester.fail(502, "the application sent an invalid response head")
+            return False
+        if self._resumes and not whole and _starts_event_stream(event):
+            self._stream = EventStream(_last_event_id(self.head))
+        return True
+
+    def _whole_events(self, stream: EventStream, body: bytes, more: bool) -> bytes:
+        """Return what of an event stream may be written now.
+
+        Raises:
+            ProtocolError: The worker that goes on with the stream has not sent a head.
+        """
+        if self._splicing:
+            raise ProtocolError("a body before the head of its response")
+        return stream.feed(body) if more else stream.finish(body)
+
+    @property
+    def answering(self) -> bool:
+        """Whether the head of the response has come, from the worker that has the request now."""
+        return self.writer.started and not self._splicing
+
     @property
     def repeatable(self) -> bool:
-        """Whether another worker may answer: idempotent, all of the body here, no answer begun."""
-        return self._spare > 0 and not self.writer.started and self.resumed < _TRIES
+        """Whether another worker may answer: idempotent, all of the body here, no answer begun.
+
+        Or it may go on with an answer that is an event stream.
+        """
+        if self._tries >= _TRIES:
+            return False
+        if self._stream is not None:
+            return self._stream.resumable
+        return self._spare > 0 and not self.writer.started
+
+    @property
+    def _tries(self) -> int:
+        """How often the request was opened again, and got no further by it."""
+        return self.resumed if self._stream is None else self._stream.restarts
+
+    def _reopen(self) -> None:
+        """Have another worker answer, or go on with the event stream as with a client come back."""
+        stream = self._stream
+        if stream is not None:
+            assert self.opening is not None, "kept where an event stream may go on"
+            stream.restart()
+            self._splicing = True
+            raw_scope = _with_last_event_id(self.opening.raw_scope, stream.last_event_id)
+            self.opening = self.opening._replace(raw_scope=raw_scope)
+        self._requester.reopen()
 
     def next_epoch(self) -> int:
         """Begin a new opening: the next instance gets the body from its beginning."""
@@ -228,8 +330,9 @@ class HttpExchange(OpeningSession):
             ProtocolError: It is none, or has no place here.
         """
         kind = event["type"]
-        if kind == "http.response.early_hint" and not self.writer.started:
-            if self.head.http_version != "1.1":  # RFC 9110 15.2: no 1xx to HTTP/1.0
+        if kind == "http.response.early_hint" and not self.answering:
+            # RFC 9110 15.2: no 1xx to HTTP/1.0, nor where a response is under way.
+            if self.head.http_version != "1.1" or self._splicing:
                 return True, b""
             return True, early_hints(event["links"])
         if kind == "http.response.trailers" and self.writer.started:
@@ -240,7 +343,7 @@ class HttpExchange(OpeningSession):
     def on_claimed(self) -> None:
         """A worker has the request."""
         self._requester.claimed()
-        if self._spare <= 0:
+        if self._spare <= 0 and not self._resumes:
             self.opening = None
 
     def on_confirmed(self, seq: int) -> None:
@@ -251,7 +354,7 @@ class HttpExchange(OpeningSession):
     def on_done(self, outcome: str) -> None:
         """The application ended without a complete answer."""
         if outcome == "drain" and self.repeatable:
-            self._requester.reopen()
+            self._reopen()
         elif outcome == "drain":
             self._requester.fail(503, "the worker stopped", retry_after=True)
         else:
@@ -268,9 +371,9 @@ class HttpExchange(OpeningSession):
     def on_lost(self, reason: str) -> None:
         """The worker died, or has forgotten this request."""
         if self.repeatable:
-            self._requester.reopen()
+            self._reopen()
         else:
-            if self.resumed >= _TRIES:
+            if self._tries >= _TRIES:
                 _log.error("workers die of this request: %s %r", self.head.method, self.head.path)
             self._requester.fail(502, "the worker died")
 
@@ -284,7 +387,7 @@ class HttpExchange(OpeningSession):
 
     def on_expired(self) -> None:
         """No worker took the request in time."""
-        if not self._requester.node.layer.available:
+        if self._requester.redis_was_away():
             self.on_unavailable()
             return
         self._requester.fail(504, "no worker took the request in time")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -12,28 +11,19 @@ from gateway_interface.admin import AdminConnection
 from gateway_interface.config import InterfaceConfig
 from gateway_interface.http_connection import HttpConnection
 from gateway_interface.listeners import BACKLOG, Listeners, open_listeners
-from gateway_interface.openings import OpeningSession
 from gateway_interface.push_api.api import PushApi
 from gateway_interface.push_api.connection import PushConnection
 from gateway_interface.services import Services
 from gateway_interface.websocket_client import WebSocketClient
 from gateway_layer.base import ChannelLayer
-from gateway_layer.codec import pack
 from gateway_layer.node import Node
 from gateway_layer.process.logs import AccessLog
 from gateway_layer.redis.layer import RedisLayer
-from gateway_layer.wire import CLAIM, RESET, Reset
 
 _log = logging.getLogger("gateway.interface")
 
-_TICK_S: Final = 0.25
-"""How often deadlines are looked at: one pass over all sockets is cheaper than a timer for each
-(10,000 sockets: about 0.5 ms)."""
-
-_TICKS_A_SECOND: Final = 4
-
-_SETTLE_S: Final = 5.0
-"""How long to wait, before the end, until the workers have heard of it."""
+_LOOK_S: Final = 0.05
+"""How often a drain looks whether all connections are over."""
 
 
 class InterfaceServer:
@@ -69,13 +59,7 @@ class InterfaceServer:
         self._pushing: asyncio.Task[None] | None = None
         self._layer: Final = layer or RedisLayer(config.layer, "interface", pid=pid, parent=parent)
         self._node: Final = Node(self._layer)
-        self._node.on_unknown = self._answer_unknown
-        self._node.on_dead = self._on_dead
-        self._node.on_lost = self._on_lost
-        self._node.on_available = self._on_available
-        self._node.on_fenced = self._layer.rejoin
         self._services: Services | None = None
-        self._without_redis_since: float | None = None
         self._draining: Final = asyncio.Event()
         self._at_once: Final = asyncio.Event()
 
@@ -96,7 +80,7 @@ class InterfaceServer:
         services = self._services = Services(self._config, self._node, access_log)
         own: Listeners | None = None
         servers: list[asyncio.Server] = []
-        ticking = loop.create_task(self._tick(services))
+        ticking = loop.create_task(services.owner.run())
         try:
             if self._sockets is None:
                 config = self._config
@@ -121,13 +105,7 @@ class InterfaceServer:
             ticking.cancel()
             for server in servers:
                 server.close()
-            for client in list(services.clients):
-                client.abort()
-            await asyncio.sleep(0)  # the connections hear of it, and tell their workers
-            if self._layer.available:
-                await self._node.settle(_SETTLE_S)
-            self._node.close()
-            services.pushes.close()
+            await services.owner.close()
             await self._stop_pushing()
             await self._layer.close()
             if own is not None:
@@ -171,15 +149,6 @@ class InterfaceServer:
     def _is_ready(self) -> bool:
         return self._layer.available and not self._draining.is_set()
 
-    async def _tick(self, services: Services) -> None:
-        for count in itertools.count():
-            await asyncio.sleep(_TICK_S)
-            services.check_deadlines()
-            if not count % _TICKS_A_SECOND:
-                now = services.loop.time()
-                services.openings.check(now, self._openings())
-                self._check_redis(services, now)
-
     async def _finish(self, services: Services, listening: list[asyncio.Server]) -> None:
         """Close the listeners, let every exchange end, and wait for as long as is allowed."""
         services.draining = True
@@ -190,7 +159,7 @@ class InterfaceServer:
             async with asyncio.timeout(self._config.graceful_timeout_s):
                 while self._busy(services) and not self._at_once.is_set():
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._at_once.wait(), _TICK_S / 5)
+                        await asyncio.wait_for(self._at_once.wait(), _LOOK_S)
         closing.cancel()
         left = sum(1 for _ in self._busy(services))
         if left:
@@ -214,39 +183,3 @@ class InterfaceServer:
 
     def _busy(self, services: Services) -> list[Any]:
         return [one for one in services.clients if not isinstance(one, AdminConnection)]
-
-    # The layer's side.
-
-    def _answer_unknown(self, _sender: str, frame: tuple[Any, ...]) -> bytes | None:
-        """Tell a worker that claims a connection whose client has left."""
-        if frame[1] == CLAIM:
-            return pack(Reset(frame[0], RESET, frame[2]))
-        return None
-
-    def _openings(self) -> list[OpeningSession]:
-        sessions = self._node.sessions.values()
-        return [one for one in sessions if isinstance(one, OpeningSession)]
-
-    def _on_dead(self, _pid: str) -> None:
-        if self._services is not None:
-            self._services.openings.worker_died(self._openings())
-
-    def _on_lost(self) -> None:
-        if self._services is not None:
-            self._without_redis_since = self._services.loop.time()
-
-    def _on_available(self) -> None:
-        self._without_redis_since = None
-        if self._services is not None:
-            self._services.openings.redis_returned(self._openings())
-            self._services.pushes.assert_groups()
-
-    def _check_redis(self, services: Services, now: float) -> None:
-        """Close everything when Redis has been away for longer than the grace."""
-        since = self._without_redis_since
-        if since is not None and now - since > self._config.redis_grace_s:
-            self._without_redis_since = None
-            sessions = self._openings()
-            _log.error("no Redis for %g s: ending %d connections", now - since, len(sessions))
-            for session in sessions:
-                session.on_unavailable()

@@ -1,46 +1,23 @@
 """What every connection of one interface server shares."""
 
 import asyncio
-import logging
 import time
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gateway_interface.config import InterfaceConfig
 from gateway_interface.core.http1.parsers import head_parser
 from gateway_interface.core.http1.response import DateCache
-from gateway_interface.openings import Openings
-from gateway_interface.pushes import Pushes
 from gateway_interface.routes import Routes
-from gateway_layer.names import ConnectionIds
 from gateway_layer.node import Node
+from gateway_layer.owner import Bounds, Owner
 from gateway_layer.process.logs import AccessLog
-
-_log = logging.getLogger("gateway.interface")
-
-FOREVER: Final = float("inf")
-
-
-class Client(Protocol):
-    """One client's socket, as the server's clock and its drain see it."""
-
-    deadline: float
-    """When `on_deadline` is due, by the loop's clock."""
-
-    def on_deadline(self, now: float) -> None:
-        """The deadline has passed; sets a new one or ends the connection."""
-
-    def drain(self) -> None:
-        """The server stops: finish what is under way, then close."""
-
-    def abort(self) -> None:
-        """End now."""
 
 
 class Services:
     """Handed to each connection by its constructor.
 
     Attributes:
-        clients: Every open socket.
+        owner: What connections of any protocol share, some of it also under shorter names.
         draining: No connection stays open longer than its exchange.
         requests: HTTP requests begun, so far.
         websockets: WebSocket handshakes begun, so far.
@@ -52,18 +29,19 @@ class Services:
         self.config: Final = config
         self.limits: Final = config.limits
         self.node: Final = node
-        self.openings: Final = Openings(node.layer, config)
+        self.owner: Final = Owner(node, _bounds(config))
+        self.clients: Final = self.owner.clients
+        self.ids: Final = self.owner.ids
+        self.openings: Final = self.owner.openings
+        self.pushes: Final = self.owner.pushes
         self.routes: Final = Routes(config.routes)
-        self.ids: Final = ConnectionIds()
         self.parse_head: Final = head_parser(config.http)  # type: ignore[arg-type] # checked there
         self.loop: Final = asyncio.get_running_loop()
         self.access_log: Final = access_log
-        self.clients: Final[set[Client]] = set()
         self.draining = False
         self.requests = 0
         self.websockets = 0
         self.refused: Final[dict[int, int]] = {}
-        self.pushes: Final = Pushes(node.layer, node)
         self._dates: Final = DateCache()
 
     def date(self) -> bytes:
@@ -74,15 +52,19 @@ class Services:
         """Count an answer that the server gave itself."""
         self.refused[status] = self.refused.get(status, 0) + 1
 
-    def check_deadlines(self) -> None:
-        """Tell every client whose deadline has passed."""
-        now = self.loop.time()
-        for client in [client for client in self.clients if client.deadline <= now]:
-            try:
-                client.on_deadline(now)
-            except Exception:  # a fault of ours: the clock goes on for all others
-                _log.exception("a deadline of a client failed")
-                client.abort()
+
+def _bounds(config: InterfaceConfig) -> Bounds:
+    limits = config.limits
+    return Bounds(
+        window_bytes=limits.window_bytes,
+        queue_capacity=config.queue_capacity,
+        queue_deadline_s=config.queue_deadline_s,
+        response_timeout_s=limits.response_timeout_s,
+        resume_timeout_s=config.resume_timeout_s,
+        redis_grace_s=config.redis_grace_s,
+        send_timeout_s=limits.send_timeout_s,
+        max_send_buffer_bytes=limits.max_send_buffer_bytes,
+    )
 
 
 def log_access(

@@ -58,7 +58,7 @@ async def test_a_fault_at_one_deadline_keeps_no_other_client_from_its_own(
     services = Services(InterfaceConfig(), Node(MemoryLayer(MemoryBroker())), None)
     clients = [Client(fails=True), Client(fails=False), Client(fails=True)]
     services.clients.update(clients)
-    services.check_deadlines()
+    services.owner.check_deadlines()
     failed, fine = ["deadline", "abort"], ["deadline"]
     assert [client.seen for client in clients] == [failed, fine, failed]
     assert caplog.text.count("a deadline of a client failed") == 2

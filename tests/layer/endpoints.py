@@ -1,6 +1,6 @@
 """Both sides of a session, with hooks that write down what they were told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from gateway_layer.codec import Message, pack, unpack
@@ -95,8 +95,9 @@ class Runner(WorkerSession):
         interface: str = INTERFACE,
         window: int = 10_000,
         on_mark: Callable[["Runner"], None] = nothing,
+        full: Collection[str | None] = frozenset(),
     ) -> None:
-        super().__init__(opened or opening(), interface, window)
+        super().__init__(opened or opening(), interface, window, full)
         self.calls: list[tuple[str, object]] = []
         self._on_mark = on_mark
 

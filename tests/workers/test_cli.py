@@ -135,6 +135,7 @@ def test_every_option_reaches_its_field() -> None:
             *("--limit-max-requests-jitter", "5", "--graceful-timeout", "4", "--queue", "slow"),
             *("--redis", "redis://r/1", "--namespace", "n", "--lease", "7", "--concurrency", "3"),
             *("--websocket-concurrency", "6", "--window", "1000", "--reload"),
+            *("--protocols", "http,line", "--protocols", "mqtt"),
             *("--reload-dir", "a", "--reload-dir", "b"),
         )
     )
@@ -150,6 +151,7 @@ def test_every_option_reaches_its_field() -> None:
         graceful_timeout_s=4.0,
         queue="slow",
         layer=LayerConfig(redis="redis://r/1", namespace="n", lease_s=7.0),
+        protocols=("http", "line", "mqtt"),
         concurrency=3,
         websocket_concurrency=6,
         window_bytes=1000,
@@ -162,6 +164,19 @@ def test_every_option_reaches_its_field() -> None:
 def test_limit_that_lets_nothing_through_is_named(option: str) -> None:
     with pytest.raises(ConfigError, match=f"{option} 0: at least 1"):
         config_from(parsed("m:app", option, "0"))
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        (",", "at least one"),
+        ("http,http", "named twice"),
+        *((name, "the name of another protocol") for name in ("Line", "a.b", "lifespan", "x" * 33)),
+    ],
+)
+def test_what_is_no_list_of_protocols_is_refused(names: str, error: str) -> None:
+    with pytest.raises(ConfigError, match=f"--protocols.*{error}"):
+        config_from(parsed("m:app", "--protocols", names))
 
 
 def test_application_may_come_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:

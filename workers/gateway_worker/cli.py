@@ -186,6 +186,18 @@ def _split_names(
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
+def channels_option(help_text: str, section: str) -> click.Parameter:
+    """Return the option that names background channels."""
+    return field_option(
+        WorkerConfig,
+        "channels",
+        help_text,
+        section,
+        metavar="NAME,…",
+        callback=_split_names,
+    )
+
+
 _LOAD = "Load"
 _DEVELOPMENT = "Development"
 
@@ -229,16 +241,23 @@ main = GatewayCommand(
             _PROCESSES,
         ),
         *layer_options(),
+        channels_option(
+            "Read these background channels and serve no connections; may be repeated", _LOAD
+        ),
         _worker(
-            "channels",
-            "Read these background channels and serve no connections; may be repeated",
+            "protocols",
+            "Serve these connections: http, websocket, or a protocol of its own; may be repeated",
             _LOAD,
             metavar="NAME,…",
             callback=_split_names,
         ),
         _worker("queue", "Pool to work for; see --route of gateway-interface", _LOAD),
         _worker("concurrency", "HTTP requests under way in one process at most", _LOAD),
-        _worker("websocket_concurrency", "WebSockets open in one process at most", _LOAD),
+        _worker(
+            "websocket_concurrency",
+            "WebSockets, or connections of another protocol, open in one process at most",
+            _LOAD,
+        ),
         _worker("window_bytes", "What one client may have sent and not yet read", _LOAD),
         _worker("reload", "Restart the application when a Python file changes", _DEVELOPMENT),
         _worker(

@@ -7,6 +7,8 @@ from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
 
 _CHANNEL = re.compile(r"[A-Za-z0-9_.-]{1,99}")
+_PROTOCOL = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_NOT_CONNECTIONS = ("lifespan", "channel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,15 @@ class WorkerConfig:
     channels: tuple[str, ...] = ()
     """Background channels to read in place of connections; empty: serve connections."""
 
+    protocols: tuple[str, ...] = ("http", "websocket")
+    """Kinds of connections to serve: the types of their scopes. Beside those two, the names of
+    protocols for which there is an interface server."""
+
     concurrency: int = 1000
     """HTTP requests under way in one process at most."""
 
     websocket_concurrency: int = 10_000
-    """WebSockets open in one process at most."""
+    """Connections open in one process at most, of each protocol that is not HTTP."""
 
     lifespan: str = "auto"
     """`on`: an application without lifespan does not start; `off`: it is never asked."""
@@ -107,3 +113,17 @@ class WorkerConfig:
                 )
         if len(set(self.channels)) < len(self.channels):
             raise ConfigError("--channels: a channel is named twice")
+        self._check_protocols()
+
+    def _check_protocols(self) -> None:
+        """Refuse what is the name of no protocol."""
+        for name in self.protocols:
+            if not _PROTOCOL.fullmatch(name) or name in _NOT_CONNECTIONS:
+                raise ConfigError(
+                    f"--protocols {name!r}: http, websocket, or the name of another protocol: "
+                    "at most 32 of a-z, 0-9, '-' and '_'"
+                )
+        if not self.protocols:
+            raise ConfigError("--protocols: at least one")
+        if len(set(self.protocols)) < len(self.protocols):
+            raise ConfigError("--protocols: a protocol is named twice")

@@ -1,10 +1,10 @@
-"""Finds WebSockets that have been idle for long, and lets go of their instances."""
+"""Finds connections that have been idle for long, and lets go of their instances."""
 
 import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from gateway_worker.instance import WebSocketInstance
+from gateway_worker.instances import ResumableInstance
 
 _LOOKS: Final = 4
 """Looks per period; so much finer than the period is the moment of hibernation."""
@@ -14,17 +14,17 @@ class Hibernation:
     """One scan over all instances a few times a period: nothing is noted when an event passes."""
 
     def __init__(
-        self, after_s: float, websockets: Callable[[], Iterable[WebSocketInstance]]
+        self, after_s: float, instances: Callable[[], Iterable[ResumableInstance]]
     ) -> None:
         """Begin to look.
 
         Args:
             after_s: How long a connection is idle before its instance goes.
-            websockets: Returns all instances of now.
+            instances: Returns all instances of now.
         """
-        self._websockets: Final = websockets
+        self._instances: Final = instances
         self._every_s: Final = after_s / _LOOKS
-        self._seen: dict[WebSocketInstance, tuple[int, int]] = {}
+        self._seen: dict[ResumableInstance, tuple[int, int]] = {}
         self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
 
     def stop(self) -> None:
@@ -33,8 +33,8 @@ class Hibernation:
 
     def _look(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._every_s, self._look)
-        seen: dict[WebSocketInstance, tuple[int, int]] = {}
-        for instance in self._websockets():
+        seen: dict[ResumableInstance, tuple[int, int]] = {}
+        for instance in self._instances():
             if not instance.resumable or not instance.idle:
                 continue
             moves, looks = self._seen.get(instance, (-1, 0))

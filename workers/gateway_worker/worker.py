@@ -17,7 +17,7 @@ from gateway_layer.wire import REFUSE, Open, Refuse, read_entry, read_open
 from gateway_worker.apps import ASGI3App, load_app
 from gateway_worker.config import WorkerConfig
 from gateway_worker.hibernation import Hibernation
-from gateway_worker.instance import INSTANCES, Instance, WebSocketInstance, make_scope
+from gateway_worker.instances import Instance, ResumableInstance, instance_type, make_scope
 from gateway_worker.lifespan import Lifespan, LifespanFailed
 from gateway_worker.puller import Puller
 from gateway_worker.wsgi import WsgiBridge
@@ -34,7 +34,7 @@ EXIT_FENCED: Final = 75
 here may say a word, so the process ends and its supervisor starts another (EX_TEMPFAIL)."""
 
 _LETTING_GO: Final = 32
-"""WebSockets that are handed over at once."""
+"""Connections that are handed over at once."""
 
 _SETTLE_S: Final = 5.0
 """How long to wait, before the end, until everybody has what was sent to them."""
@@ -72,19 +72,16 @@ class Worker:
             kind: Puller(
                 self._layer,
                 queue_name(config.queue, kind),
-                limit,
+                config.concurrency if kind == "http" else config.websocket_concurrency,
                 self._on_openings,
                 self._changed.set,
             )
-            for kind, limit in (
-                ("http", config.concurrency),
-                ("websocket", config.websocket_concurrency),
-            )
+            for kind in config.protocols
         }
         self._node.on_lost = self._changed.set
         self._node.on_fenced = self._on_fenced
         self.outlet = self._node.outlet
-        self.link = self._node.link
+        self.full = self._node.full
         self.on_worker_exit = config.on_worker_exit
         self.application: ASGI3App = _nothing_loaded
         self.served = 0
@@ -97,7 +94,7 @@ class Worker:
         self._draining = asyncio.Event()
         self._at_once = False
         self._fenced = False
-        self._to_release: list[WebSocketInstance] = []
+        self._to_release: list[ResumableInstance] = []
         self._hibernation: Hibernation | None = None
 
     async def serve(self, *, on_ready: Callable[[], None] | None = None) -> int:
@@ -116,7 +113,7 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         self.application = load_app(self._config)
-        if isinstance(self.application, WsgiBridge):
+        if isinstance(self.application, WsgiBridge) and "http" in self._pullers:
             # As many may wait for a thread as have one: more could run elsewhere meanwhile.
             self._pullers["http"].limit_to(2 * self.application.threads)
         self._lifespan = Lifespan(
@@ -128,14 +125,15 @@ class Worker:
             _log.error("application start-up failed: %s", error)
             return EXIT_LIFESPAN_FAILED
         try:
-            if not await self._layer.start_unless(self._draining):
+            started = await self._layer.start_unless(self._draining)
+            if not started or self._draining.is_set():  # both at once: no puller was stopped yet
                 return 0
             for puller in self._pullers.values():
                 puller.start()
             if on_ready is not None:
                 on_ready()
             if self._config.hibernate_after_s:
-                self._hibernation = Hibernation(self._config.hibernate_after_s, self._websockets)
+                self._hibernation = Hibernation(self._config.hibernate_after_s, self._resumable)
             await self._draining.wait()
             await self._finish_connections()
         finally:
@@ -197,18 +195,25 @@ class Worker:
                 # Pushed into a Redis whose memory was lost since: its interface server knows.
                 self.dropped += 1
                 return None
+            earlier = self._node.sessions.get(opening.connection)
+            if isinstance(earlier, Instance) and earlier.epoch >= opening.epoch:
+                # A Redis that failed over to a replica may give an entry out twice.
+                self.dropped += 1
+                return None
             if self._draining.is_set() or self._layer.now_ms() > opening.deadline_ms:
                 self._refuse(interface, opening)
                 return None
             assert self._lifespan is not None, "openings come after serve"
             scope = make_scope(opening, interface, self._lifespan.state)
-            make = INSTANCES[opening.kind]
+            make = instance_type(opening.kind)
             instance = make(self, opening, interface, self._config.window_bytes, scope)
         except (ProtocolError, TypeError, ValueError, KeyError, IndexError, AttributeError) as bad:
             self.dropped += 1
             sender = bad.sender or sender if isinstance(bad, ProtocolError) else sender
             self._node.drop(f"an opening of {sender!r}: {type(bad).__name__}: {bad}", sender)
             return None
+        if earlier is not None:  # its end is still on the way here, and would find the new one
+            earlier.on_lost("the connection was opened anew")
         self._node.sessions[opening.connection] = instance
         return instance
 
@@ -232,8 +237,7 @@ class Worker:
         """The instance is over; there is room for another."""
         if self._node.sessions.get(instance.connection) is instance:
             del self._node.sessions[instance.connection]
-        kind = "websocket" if isinstance(instance, WebSocketInstance) else "http"
-        self._pullers[kind].ended()
+        self._pullers[instance.kind].ended()
         self._changed.set()
         if self._to_release:
             self._to_release.pop().let_go("drain")
@@ -241,12 +245,12 @@ class Worker:
     # Drain.
 
     async def _finish_connections(self) -> None:
-        """Hand WebSockets over, wait for all connections, then cancel what is left."""
+        """Hand over what can be, wait for all connections, then cancel what is left."""
         if self._hibernation is not None:
             self._hibernation.stop()
         try:
             async with asyncio.timeout(self._config.graceful_timeout_s):
-                self._release_websockets()
+                self._release_all()
                 await self._until(lambda: self._at_once or not self._pulling())
                 await self._until(lambda: self._at_once or not self._count())
         except TimeoutError:
@@ -263,13 +267,13 @@ class Worker:
         if not self._fenced and not await self._node.settle(_SETTLE_S):
             _log.warning("ending before everybody has what was sent to them")
 
-    def _websockets(self) -> list[WebSocketInstance]:
+    def _resumable(self) -> list[ResumableInstance]:
         sessions = self._node.sessions.values()
-        return [one for one in sessions if isinstance(one, WebSocketInstance)]
+        return [one for one in sessions if isinstance(one, ResumableInstance)]
 
-    def _release_websockets(self) -> None:
-        """Let go of all, some at a time: each that ends is followed by another."""
-        self._to_release = self._websockets()
+    def _release_all(self) -> None:
+        """Let go of all but requests, some at a time: each that ends is followed by another."""
+        self._to_release = self._resumable()
         for _ in range(_LETTING_GO):
             if self._to_release:
                 self._to_release.pop().let_go("drain")

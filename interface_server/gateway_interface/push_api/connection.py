@@ -11,7 +11,8 @@ from gateway_interface.core.http1.response import CONTINUE, ResponseWriter
 from gateway_interface.push_api.answers import Answer, ApiError, error_answer
 from gateway_interface.push_api.api import MAX_CONNECTIONS, Call, PushApi
 from gateway_interface.scopes import endpoint
-from gateway_interface.services import FOREVER, Services, log_access
+from gateway_interface.services import Services, log_access
+from gateway_layer.owner import FOREVER
 
 _log = logging.getLogger("gateway.push")
 

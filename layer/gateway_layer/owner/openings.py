@@ -118,6 +118,7 @@ class Openings:
         self._turn: dict[OpeningSession, float] = {}  # -> deadline; until others have returned
         self._to_look: deque[tuple[OpeningSession, bytes, str, float]] = deque()
         self._looking = False
+        self._returned_s = float("-inf")
 
     def open(
         self,
@@ -173,8 +174,8 @@ class Openings:
         queue, kind, raw_scope, body, more, deadline_ms = opening
         layer = self._layer
         before = (session.connection, OPEN, session.next_epoch(), kind)
-        how_often, how_long = (session.resumed, session.kept), (deadline_ms, layer.incarnation)
-        after = (*how_often, body, more, *how_long, session.window)
+        resumed, state, incarnation = session.resumed, session.kept, layer.incarnation
+        after = (resumed, state, body, more, deadline_ms, incarnation, session.window)
         entry = session.entry = write_opening(layer.head, before, raw_scope, after)
 
         def on_pushed(place: int | Exception) -> None:
@@ -249,12 +250,22 @@ class Openings:
     def redis_returned(self, sessions: Iterable[OpeningSession]) -> None:
         """Push what waited for Redis, and look after what Redis may have lost."""
         loop = asyncio.get_running_loop()
+        self._returned_s = loop.time()
         waiting = [(one, one.entry) for one in sessions if _in_queue(one)]
         loop.call_later(_LOOK_AFTER_S, self._look_for, waiting, "", _LOST_AFTER_S)
+        self.push_waiting()
+
+    def push_waiting(self) -> None:
+        """Push what waited for Redis."""
         pushed, self._waiting = self._waiting, {}
         for session in pushed:
             if session.state is State.QUEUED and session.opening is not None:
                 self._push(session, session.opening)
+
+    def redis_was_away(self) -> bool:
+        """Whether an opening whose deadline passes now has waited for Redis."""
+        since_s = asyncio.get_running_loop().time() - self._returned_s
+        return not self._layer.available or since_s * 1000 < self._deadline_ms
 
     def check(self, now: float, sessions: Iterable[OpeningSession]) -> None:
         """See what has waited for too long; called every second.

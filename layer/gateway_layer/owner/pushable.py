@@ -16,16 +16,25 @@ class Pushable(ABC):
 
     @property
     @abstractmethod
-    def frame_form(self) -> bool | None:
-        """Which encoding `push_frame` wants (see `encode_message`); None: not open, use `push`."""
+    def frame_form(self) -> Hashable | None:
+        """Equal for connections whose `encode` gives equal bytes; None: not open, use `push`."""
+
+    @abstractmethod
+    def encode(self, payload: str | bytes) -> bytes:
+        """Return the bytes that carry a message to any open connection of this `frame_form`."""
 
     @abstractmethod
     def push(self, event: Message) -> str:
-        """Send an event, or hold it until the connection is open; returns a status."""
+        """Send an event, or hold it until the connection is open; returns a status.
+
+        Args:
+            event: `websocket.send` with `text` or `bytes`, or `websocket.close`, whichever
+                protocol the client speaks.
+        """
 
     @abstractmethod
     def push_frame(self, frame: bytes) -> bool:
-        """Write a frame that was encoded for several connections; False: its buffer is full."""
+        """Write what `encode` returned, perhaps for another; False: the buffer was full."""
 
     @abstractmethod
     def flushed(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
@@ -46,6 +47,7 @@ class WorkerSession(ABC):
         "_claim_window",
         "_confirmed",
         "_credit",
+        "_full",
         "_given",
         "_last",
         "_out",
@@ -65,16 +67,24 @@ class WorkerSession(ABC):
         "keeps",
     )
 
-    def __init__(self, opening: Open, interface: str, window: int) -> None:
+    def __init__(
+        self,
+        opening: Open,
+        interface: str,
+        window: int,
+        full: Collection[str | None] = frozenset(),
+    ) -> None:
         """Begin with an opening that this worker is about to start.
 
         Args:
             opening: The frame from the queue.
             interface: pid of the process that wrote it.
             window: Cost of unconfirmed events that the interface may have under way.
+            full: Peers whose links are full, as of now; `on_room` follows.
         """
         self.connection = opening.connection
         self.interface = interface
+        self._full = full
         self.epoch = opening.epoch
         self.dirty = False
         self._asked = False
@@ -105,11 +115,6 @@ class WorkerSession(ABC):
     @abstractmethod
     def on_released(self) -> None:
         """The interface gives no more events, and has a confirmation of each that it gave."""
-
-    @property
-    def blocked(self) -> bool:
-        """Whether the link to the interface is full; `on_room` follows."""
-        return False
 
     def on_room(self) -> None:
         """The link to the interface is not full any more."""
@@ -187,7 +192,7 @@ class WorkerSession(ABC):
         """
         under_way = self._sent - (self._credit - self._window)
         fits = under_way + cost <= self._window or under_way * 2 < self._window
-        return fits and not self.blocked
+        return fits and (not self._full or self.interface not in self._full)
 
     def emit(self, parts: list[Message], cost: int) -> None:
         """Send one event, in one or more parts, that can certainly be packed.

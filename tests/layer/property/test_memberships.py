@@ -12,12 +12,12 @@ from typing import Any
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway_interface.pushes import Pushable, Pushes
 from gateway_layer.codec import Message, pack
 from gateway_layer.groups import LINGER_S
 from gateway_layer.memory import MemoryBroker, MemoryLayer
 from gateway_layer.names import new_pid
 from gateway_layer.node import Node
+from gateway_layer.owner import Pushable, Pushes
 from gateway_layer.push.frames import GROUP_ADD, GROUP_DISCARD, OK
 from gateway_layer.push.requests import LOST_S, Owners, group_send_request
 from gateway_layer.wire import envelope_head, write_entry
@@ -51,6 +51,9 @@ class Client(Pushable):
     @property
     def frame_form(self) -> None:
         return None
+
+    def encode(self, payload: str | bytes) -> bytes:
+        raise AssertionError("no form was given")
 
     def push(self, event: Message) -> str:
         self.got[event["text"]] += 1

@@ -228,16 +228,10 @@ def test_words_of_one_turn_leave_in_order(session: Runner) -> None:
 
 
 def test_whoever_may_send_waits_for_a_full_link() -> None:
-    class Blocked(Runner):
-        full = True
-
-        @property
-        def blocked(self) -> bool:
-            return self.full
-
-    session = Blocked()
+    full: set[str | None] = {INTERFACE}
+    session = Runner(full=full)
     assert not session.may_send(1)
-    session.full = False
+    full.clear()
     session.on_room()
     assert session.may_send(1)
     assert session.told("credit") == [None]

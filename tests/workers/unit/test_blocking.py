@@ -10,13 +10,12 @@ import pytest
 from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from tests.workers.wsgi.driver import until
 
-from gateway_layer.link import Generations, Link
 from gateway_layer.outlet import Outlet
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import OPEN, Open
 from gateway_worker.apps import ASGI3App
 from gateway_worker.blocking import own_thread
-from gateway_worker.instance import HttpInstance, Instance
+from gateway_worker.instances import HttpInstance, Instance
 
 OPENING = Open("c", OPEN, 1, "http", {}, 0, None, b"", False, 0, "inc", 10_000)
 
@@ -24,15 +23,13 @@ OPENING = Open("c", OPEN, 1, "http", {}, 0, None, b"", False, 0, "inc", 10_000)
 class Host:
     """Runs an application for connections and counts those that have ended."""
 
+    full: frozenset[str | None] = frozenset()
     on_worker_exit = "auto"
 
     def __init__(self, application: ASGI3App) -> None:
         self.application = application
         self.outlet = Outlet(lambda: None)
         self.over = 0
-
-    def link(self, peer: str) -> Link:
-        return Link(Generations())
 
     def mark(self, session: WorkerSession) -> None:
         pass

@@ -9,14 +9,13 @@ import pytest
 
 from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.config import LayerConfig
-from gateway_layer.link import Generations, Link
 from gateway_layer.memory import MemoryBroker, MemoryLayer
 from gateway_layer.outlet import Outlet
 from gateway_layer.session import WorkerSession
-from gateway_layer.wire import DONE, OPEN, Open
+from gateway_layer.wire import DONE, OPEN, Open, write_opening
 from gateway_worker.apps import ASGI3App
 from gateway_worker.config import WorkerConfig
-from gateway_worker.instance import HttpInstance, Instance, WebSocketInstance
+from gateway_worker.instances import HttpInstance, Instance, WebSocketInstance
 from gateway_worker.puller import Puller
 from gateway_worker.worker import Worker
 
@@ -32,15 +31,13 @@ class Host:
 
     application: ASGI3App
     outlet: Outlet
+    full: frozenset[str | None] = frozenset()
     on_worker_exit = "auto"
 
     def __init__(self) -> None:
         self.application = cancelled
         self.outlet = Outlet(lambda: None)
         self.over = asyncio.Event()
-
-    def link(self, peer: str) -> Link:
-        return Link(Generations())
 
     def mark(self, session: WorkerSession) -> None:
         pass
@@ -176,6 +173,34 @@ async def test_openings_that_cannot_be_read_are_logged_once_for_each_sender(
     assert len(drops) == 2
     assert "'one'" in drops[0]
     assert "'two'" in drops[1]
+
+
+@pytest.mark.parametrize(
+    ("queue", "kind", "scope_type"),
+    [("line", "http", "http"), ("line", "line", "lifespan"), ("line", "mqtt", "mqtt")],
+)
+async def test_an_opening_that_has_no_place_in_its_queue_is_dropped(
+    queue: str, kind: str, scope_type: str
+) -> None:
+    broker = MemoryBroker()
+    interface = MemoryLayer(broker)
+    await interface.start()
+    config = WorkerConfig(app="examples.hello:app", protocols=("http", "line"))
+    worker = Worker(config, layer=MemoryLayer(broker))
+    ready = asyncio.Event()
+    serving = asyncio.create_task(worker.serve(on_ready=ready.set))
+    before, after = ("c", OPEN, 1, kind), (0, None, b"", False, 2**62, interface.incarnation, 2**20)
+    scope = pack({"type": scope_type, "method": "GET", "headers": []})
+    async with asyncio.timeout(20):
+        await ready.wait()
+        entry = write_opening(interface.head, before, scope, after)
+        interface.push(queue, entry, lambda _place: None)
+        while not worker.dropped:  # noqa: ASYNC110 - nothing tells of a drop
+            await asyncio.sleep(0.005)
+        worker.drain()
+        assert await serving == 0
+    assert worker.served == 0
+    await interface.close()
 
 
 async def test_a_worker_that_waits_for_redis_drains_at_once() -> None:

@@ -8,12 +8,11 @@ import pytest
 
 from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.errors import ClientDisconnected
-from gateway_layer.link import Generations, Link
 from gateway_layer.outlet import TURN_BYTES, Outlet
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import EVENTS, OPEN, Open
 from gateway_worker.apps import ASGI3App
-from gateway_worker.instance import HttpInstance, Instance, WebSocketInstance
+from gateway_worker.instances import HttpInstance, Instance, WebSocketInstance
 
 MESSAGE = {"type": "websocket.send", "text": "x"}
 
@@ -23,13 +22,11 @@ class Host:
 
     application: ASGI3App
     outlet: Outlet
+    full: frozenset[str | None] = frozenset()
     on_worker_exit = "auto"
 
     def __init__(self) -> None:
         self.outlet = Outlet(lambda: None)
-
-    def link(self, peer: str) -> Link:
-        return Link(Generations())
 
     def mark(self, session: WorkerSession) -> None:
         """Nothing: the test calls `take_frames` itself."""

@@ -75,6 +75,24 @@ def as_bytes(value: object, path: str) -> bytes:
     raise TypeError(f"{path} must be bytes, not {type(value).__name__}")
 
 
+def as_text(value: object, path: str) -> str:
+    """Return a str of the application's as a plain one that UTF-8 can certainly encode.
+
+    Raises:
+        TypeError: It is no str, or holds a lone surrogate; the text names the path.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{path} must be a str, not {type(value).__name__}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise TypeError(
+                f"{path} holds a lone surrogate at {error.start}: UTF-8 cannot encode it"
+            ) from None
+    return str.__str__(value)  # a subclass, such as an enum, becomes a plain str
+
+
 def is_token(name: bytes) -> bool:
     """Tell whether these bytes are a token (RFC 9110 5.6.2): at least one, and only its own."""
     return bool(name) and not name.translate(None, _TOKEN)

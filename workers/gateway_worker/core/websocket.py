@@ -8,6 +8,7 @@ from gateway_layer.errors import ApplicationError, ClientDisconnected
 from gateway_worker.core.http import (
     HttpResponseRules,
     as_bytes,
+    as_text,
     describe,
     header_fields,
     is_token,
@@ -120,7 +121,7 @@ class WebSocketRules:
     def _accept(self, message: Mapping[str, Any]) -> dict[str, Any]:
         subprotocol = message.get("subprotocol")
         if subprotocol is not None:
-            subprotocol = _text(subprotocol, 'event["subprotocol"]')
+            subprotocol = as_text(subprotocol, 'event["subprotocol"]')
             # RFC 6455 4.2.2: a token. Anything else could write header lines of its own.
             if not is_token(subprotocol.encode()):
                 raise ApplicationError(f'event["subprotocol"]: {subprotocol!r:.80} is no token')
@@ -153,7 +154,7 @@ class WebSocketRules:
             if type(data) is not bytes:
                 data = as_bytes(data, 'event["bytes"]')
             return {"type": "websocket.send", "bytes": data}
-        return {"type": "websocket.send", "text": _text(text, 'event["text"]')}
+        return {"type": "websocket.send", "text": as_text(text, 'event["text"]')}
 
     def _close(self, message: Mapping[str, Any]) -> dict[str, Any]:
         code = message.get("code", 1000)
@@ -165,7 +166,7 @@ class WebSocketRules:
                 "1007 to 1014 or 3000 to 4999"
             )
         reason = message.get("reason")
-        reason = "" if reason is None else _text(reason, 'event["reason"]')
+        reason = "" if reason is None else as_text(reason, 'event["reason"]')
         if len(reason.encode()) > _MAX_REASON_BYTES:
             raise ApplicationError(
                 f'event["reason"] must be at most {_MAX_REASON_BYTES} bytes of UTF-8, '
@@ -184,24 +185,6 @@ class WebSocketRules:
         assert self._denial is not None, "DENYING is entered by _deny alone"
         body, more_body = self._denial.body(message)
         return {"type": "websocket.http.response.body", "body": body, "more_body": more_body}
-
-
-def _text(value: object, path: str) -> str:
-    """Return a str of the application's as a plain one that UTF-8 can certainly encode.
-
-    Raises:
-        TypeError: It is no str, or holds a lone surrogate; the text names the path.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{path} must be a str, not {type(value).__name__}")
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise TypeError(
-                f"{path} holds a lone surrogate at {error.start}: UTF-8 cannot encode it"
-            ) from None
-    return str.__str__(value)  # a subclass, such as an enum, becomes a plain str
 
 
 _Check = Callable[[WebSocketRules, Mapping[str, Any]], dict[str, Any]]

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway_interface.core.websocket import encode_message
-from gateway_interface.pushes import Pushable, Pushes
 from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.memory import MemoryBroker, MemoryLayer
 from gateway_layer.node import Node
+from gateway_layer.owner import Pushable, Pushes
 from gateway_layer.push.frames import (
     FULL,
     GONE,
@@ -42,6 +41,9 @@ class Client(Pushable):
     @property
     def frame_form(self) -> bool | None:
         return self.form
+
+    def encode(self, payload: str | bytes) -> bytes:
+        return f"{self.form} {payload!r}".encode()
 
     def push(self, event: Message) -> str:
         if self.status is OK:
@@ -172,7 +174,7 @@ async def test_group_message_is_encoded_once_for_each_form(owner: Owner) -> None
     assert await owner.answers(3) == [(1, OK, None)] * 3
     owner.say(("", GROUP_SEND, ["r", 2], "g", SEND, [], None))
     assert await owner.answers(1) == [(2, OK, 3)]
-    assert plain.frames == [encode_message("hello", False)]
+    assert plain.frames == [b"False 'hello'"]
     assert plain.frames[0] is other.frames[0]
     assert waiting.events == [SEND]
 

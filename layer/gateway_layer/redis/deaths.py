@@ -1,0 +1,84 @@
+"""Who of the other processes is dead, as this one sees it, and what is deleted for them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from gateway_layer.redis.keys import TOMBSTONE_S
+from gateway_layer.redis.liveness import Renewal
+
+_log = logging.getLogger("gateway.layer")
+
+
+class Deaths:
+    """Finds each death once: a supervisor's word, a tombstone, or long absence.
+
+    Time without Redis is nobody's death: absence counts while renewals succeed.
+    """
+
+    def __init__(
+        self, absent_s: float, forget: Callable[[str], None], on_dead: Callable[[str], None]
+    ) -> None:
+        """Begin with everybody alive.
+
+        Args:
+            absent_s: Who is not among the living for so long is dead.
+            forget: Deletes the keys of a process; blocks, so it is called in a thread.
+            on_dead: Called once with each process that is found dead.
+        """
+        self._absent_s: Final = absent_s
+        self._forget: Final = forget
+        self._on_dead: Final = on_dead
+        self._absent_since: dict[str, float] = {}
+        self._buried: set[str] = set()
+
+    def redis_is_away(self) -> None:
+        """Nobody can be seen: whoever was absent is waited for anew."""
+        self._absent_since.clear()
+
+    def look(self, renewal: Renewal, peers: Iterable[str]) -> None:
+        """Take in what a renewal told.
+
+        Args:
+            renewal: It succeeded.
+            peers: Whom this process has written to.
+        """
+        self._buried -= renewal.alive  # held for dead while it did not run; it has rejoined
+        for pid in renewal.dead:
+            self.found(pid)
+        now = time.monotonic()
+        for pid in list(peers):
+            if pid in renewal.alive:
+                self._absent_since.pop(pid, None)
+            elif now - self._absent_since.setdefault(pid, now) >= self._absent_s:
+                self.found(pid)
+
+    def found(self, pid: str) -> None:
+        """A process has ended."""
+        if pid in self._buried:
+            return
+        self._buried.add(pid)
+        self._absent_since.pop(pid, None)
+        self._on_dead(pid)
+        self._delete(pid)
+        # What somebody wrote to it before they knew is deleted when they do.
+        asyncio.get_running_loop().call_later(TOMBSTONE_S + 1, self._forget_for_good, pid)
+
+    def _forget_for_good(self, pid: str) -> None:
+        if pid in self._buried:
+            self._delete(pid)
+            self._buried.discard(pid)
+
+    def _delete(self, pid: str) -> None:
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, lambda: quietly(lambda: self._forget(pid)))
+
+
+def quietly(call: Callable[[], object]) -> None:
+    """Do what may fail without harm, such as tidying up in a Redis that is away."""
+    try:
+        call()
+    except Exception as error:
+        _log.info("tidying up in Redis failed: %s", error)
