@@ -39,6 +39,7 @@ class ChannelLayer(ABC):
         on_inbox: Called with entries of this process's inbox, in order, at least one.
         on_pushes: The same for entries of services that are no process of the gateway.
         on_peer_dead: Called once with the pid of each process that was found dead.
+        on_peer_back: Called with the pid of one that was found dead, and is alive.
         on_lost: Called when entries may have been lost in either direction.
         on_room: Called when `congested` has become False.
         on_available: Called when the layer can be used again, after `on_lost`.
@@ -56,6 +57,7 @@ class ChannelLayer(ABC):
         self.on_inbox: OnEntries = _ignore
         self.on_pushes: OnEntries = _ignore
         self.on_peer_dead: Callable[[str], None] = _ignore
+        self.on_peer_back: Callable[[str], None] = _ignore
         self.on_room: Callable[[], None] = _ignore
         self.on_lost: Callable[[], None] = _ignore
         self.on_available: Callable[[], None] = _ignore

@@ -82,6 +82,7 @@ class Link:
         "_heard",
         "_heard_bytes",
         "_heard_since",
+        "_news_since",
         "_next_probe_s",
         "_peer_gen",
         "_probe",
@@ -109,6 +110,7 @@ class Link:
         self._generations: Final = generations
         self._peer_gen = 0
         self._void = False  # we began anew, and the peer may not know of it
+        self._news_since: float | None = None  # when it was told last, as of a `tick`
         self.due = False
         self.lost = False
         self.full = False
@@ -144,6 +146,7 @@ class Link:
         """Begin a new generation: what was under way is void, and the peer shall hear of it."""
         self._begin()
         self._void = self._want = self.due = True
+        self._news_since = None
 
     # Output.
 
@@ -246,6 +249,8 @@ class Link:
                 self._heard_since = now_s
             elif now_s - self._heard_since >= _ACK_S:
                 self.due = True
+        if self._void:
+            self._repeat_news(now_s)
         if not self._unacked:
             self.stuck_s = 0.0
         elif self._unacked[0].seq != self._stuck_seq:
@@ -257,6 +262,14 @@ class Link:
             if self.stuck_s >= self._next_probe_s:
                 self._next_probe_s = self.stuck_s + min(self.stuck_s, _LONGEST_PROBE_S)
                 self._probe = self.due = True
+
+    def _repeat_news(self, now_s: float) -> None:
+        """Say again that we began anew: a peer that never hears of it keeps what is void."""
+        if self._news_since is None:
+            self._news_since = now_s
+        elif now_s - self._news_since >= _PROBE_S:
+            self._news_since = now_s
+            self._want = self.due = True
 
     def bye(self) -> LinkHeader:
         """Return the last header to the peer: this process ends."""
@@ -341,8 +354,12 @@ class Link:
             self.due = True
         if not current:
             return  # they do not know this generation of ours, so they say nothing of it
-        if flags & FLAG_WANT and self._unacked:
-            self._probe = self.due = True
+        if flags & FLAG_WANT:
+            if self._unacked:
+                self._probe = True
+            else:
+                self._heard_since = 0.0  # an acknowledgement shows that we know its generation
+            self.due = True
         if flags & FLAG_ANSWER and seq == self._asked:
             self._asked = None
             if self._unacked and (ack < seq or self._pushed < self._sent):

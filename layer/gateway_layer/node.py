@@ -115,6 +115,7 @@ class Node:
         layer.on_inbox = self._on_inbox
         layer.on_pushes = self._on_pushes
         layer.on_peer_dead = self._on_peer_dead
+        layer.on_peer_back = self._on_peer_back
         layer.on_lost = lambda: self.on_lost()
         layer.on_available = self._on_available
         layer.on_fenced = self._on_fenced
@@ -380,6 +381,12 @@ class Node:
         self.full.discard(pid)
         self._end_sessions(pid, "the peer process died")
         self.on_dead(pid)
+
+    def _on_peer_back(self, pid: str) -> None:
+        """Tell a process that was held for dead; it may not know, and keep what is over."""
+        if pid in self._gone:
+            self.link(pid)
+            self._link_due(pid)
 
     def _on_available(self) -> None:
         """Redis is back: whatever was under way in either direction may be lost."""

@@ -216,7 +216,9 @@ class ModelLayer(ChannelLayer):
         self._look_for_the_dead(found)
 
     def _look_for_the_dead(self, found: Found) -> None:
-        self.buried -= found.alive
+        for pid in sorted(self.buried & found.alive):
+            self.buried.discard(pid)
+            self.on_peer_back(pid)
         for pid in sorted(found.dead):
             self.found_dead(pid)
         now = self._loop.time()

@@ -90,3 +90,30 @@ def test_instance_that_is_cancelled_leaves_the_client_s_end_to_the_next(world: W
     world.hurried = True
     world.advance(1.0)
     assert len(client.told) == 1
+
+
+def test_process_that_was_held_for_dead_hears_of_it_though_redis_has_lost_that(
+    world: World,
+) -> None:
+    connect(world)
+    worker = next(one for one in world.living("worker") if one.instances())
+    world.stop(worker)
+    world.advance(2.0)
+    world.flush()
+    world.wake(worker)
+    world.heal()
+    assert not worker.instances()
+
+
+def test_news_of_a_new_generation_that_are_lost_are_told_again(world: World) -> None:
+    connect(world)
+    worker = next(one for one in world.living("worker") if one.instances())
+    world.stop(worker)
+    world.advance(2.0)
+    world.flush()
+    world.wake(worker)
+    for _ in range(10):
+        world.advance(0.1)
+        world.lose(worker.name, 32)
+    world.heal()
+    assert not worker.instances()

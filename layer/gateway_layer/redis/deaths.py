@@ -19,7 +19,11 @@ class Deaths:
     """
 
     def __init__(
-        self, absent_s: float, forget: Callable[[str], None], on_dead: Callable[[str], None]
+        self,
+        absent_s: float,
+        forget: Callable[[str], None],
+        on_dead: Callable[[str], None],
+        on_back: Callable[[str], None],
     ) -> None:
         """Begin with everybody alive.
 
@@ -27,10 +31,13 @@ class Deaths:
             absent_s: Who is not among the living for so long is dead.
             forget: Deletes the keys of a process; blocks, so it is called in a thread.
             on_dead: Called once with each process that is found dead.
+            on_back: Called with one that is alive after all: it stood still, and has rejoined, or
+                Redis has lost the word of its death.
         """
         self._absent_s: Final = absent_s
         self._forget: Final = forget
         self._on_dead: Final = on_dead
+        self._on_back: Final = on_back
         self._absent_since: dict[str, float] = {}
         self._buried: set[str] = set()
 
@@ -45,7 +52,9 @@ class Deaths:
             renewal: It succeeded.
             peers: Whom this process has written to.
         """
-        self._buried -= renewal.alive  # held for dead while it did not run; it has rejoined
+        for pid in self._buried & renewal.alive:
+            self._buried.discard(pid)
+            self._on_back(pid)
         for pid in renewal.dead:
             self.found(pid)
         now = time.monotonic()

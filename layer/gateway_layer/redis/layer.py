@@ -63,7 +63,9 @@ class RedisLayer(ChannelLayer):
         self._fence_s: Final = config.lease_s * 0.9
         self._fence: Final = Fence()
         self._lease: Final = Lease(config, self.pid, kind, parent, self._renewed_in_thread)
-        self._deaths: Final = Deaths(config.lease_s * 1.3, self._forget, self._on_death)
+        self._deaths: Final = Deaths(
+            config.lease_s * 1.3, self._forget, self._on_death, lambda pid: self.on_peer_back(pid)
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._troubles: Final = Troubles()
         self._writer: Final = Pipe(

@@ -116,11 +116,30 @@ def test_a_wish_is_answered_with_a_question_and_no_data(met: tuple[Link, Link]) 
     assert flags(theirs.take_output()) == [FLAG_PROBE]
 
 
-def test_a_wish_where_all_is_settled_is_met_with_silence(met: tuple[Link, Link]) -> None:
+def test_a_wish_where_all_is_settled_is_met_with_an_acknowledgement(
+    met: tuple[Link, Link],
+) -> None:
     ours, theirs = met
     ours.suspect(inbox=True)
     pass_on(ours, theirs)
-    assert theirs.take_output() == []
+    [(header, frames)] = theirs.take_output()
+    assert (header.flags, frames) == (FLAG_ACK, [])
+
+
+def test_news_are_told_again_until_the_peer_knows_them(met: tuple[Link, Link]) -> None:
+    ours, theirs = met
+    ours.restart()
+    ours.take_output()  # which is lost
+    ours.tick(100.0)
+    assert not ours.due
+    ours.tick(101.5)
+    pass_on(ours, theirs)
+    assert theirs.lost
+    pass_on(theirs, ours)
+    pass_on(ours, theirs)
+    ours.tick(200.0)
+    ours.tick(300.0)
+    assert not ours.due
 
 
 def test_exactly_what_is_missing_is_sent_again(met: tuple[Link, Link]) -> None:
