@@ -53,6 +53,7 @@ class ChannelLayer(ABC):
         self.pid: Final = pid or new_pid()
         self.kind: Final = kind
         self.incarnation = ""
+        self.redis_url = ""
         self.head: Final = envelope_head(self.pid)
         self.on_inbox: OnEntries = _ignore
         self.on_pushes: OnEntries = _ignore

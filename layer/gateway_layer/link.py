@@ -352,14 +352,14 @@ class Link:
         if flags & FLAG_PROBE:
             self._answer = seq
             self.due = True
-        if not current:
-            return  # they do not know this generation of ours, so they say nothing of it
         if flags & FLAG_WANT:
-            if self._unacked:
+            if self._unacked and current:
                 self._probe = True
             else:
                 self._heard_since = 0.0  # an acknowledgement shows that we know its generation
             self.due = True
+        if not current:
+            return  # they do not know this generation of ours, so they say nothing of it
         if flags & FLAG_ANSWER and seq == self._asked:
             self._asked = None
             if self._unacked and (ack < seq or self._pushed < self._sent):

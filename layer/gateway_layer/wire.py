@@ -41,6 +41,8 @@ REFUSE: Final = 4
 DONE: Final = 5
 RELEASE: Final = 6
 DETACH: Final = 7
+HANDLED: Final = 8
+LISTEN: Final = 9
 # Interface to worker.
 EVENTS: Final = 16
 CREDIT: Final = 17
@@ -178,8 +180,30 @@ class Detach(NamedTuple):
     """As in `Data`."""
 
 
+class Handled(NamedTuple):
+    """Worker -> interface: messages 1..seq to the k-th channel of the connection are handled."""
+
+    connection: str
+    op: int
+    epoch: int
+    stream: int
+    seq: int
+
+
+class Listen(NamedTuple):
+    """Worker -> interface: be there for the channels of your connections, in this channel layer."""
+
+    connection: str
+    op: int
+    epoch: int
+    prefix: str
+    """Of the layer's keys."""
+    expiry_ms: int
+    group_expiry_ms: int
+
+
 class Events(NamedTuple):
-    """Interface -> worker: what the client did."""
+    """Interface -> worker: what the client did, or what came to a channel of the connection."""
 
     connection: str
     op: int

@@ -113,7 +113,7 @@ class Runner(WorkerSession):
     def on_released(self) -> None:
         self.calls.append(("released", None))
 
-    def on_lost(self, reason: str) -> None:
+    def on_over(self, reason: str) -> None:
         self.calls.append(("lost", reason))
 
     def told(self, name: str) -> list[object]:

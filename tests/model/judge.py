@@ -9,7 +9,6 @@ from gateway_layer.session import State
 from gateway_layer.wire import read_entry
 from tests.model.client import Client
 from tests.model.layer import ModelLayer
-from tests.model.loop import Clock
 from tests.model.process import Process
 from tests.model.redis import Entry
 
@@ -25,15 +24,17 @@ class Judge:
         disturbed: Copies of entries may arrive that nobody sent twice.
     """
 
-    def __init__(self, clock: Clock, processes: list[Process], clients: list[Client]) -> None:
+    def __init__(
+        self, next_order: Callable[[], int], processes: list[Process], clients: list[Client]
+    ) -> None:
         self.violations: list[str] = []
         self.disturbed = False
-        self._clock: Final = clock
+        self._next_order: Final = next_order
         self._processes: Final = processes
         self._clients: Final = clients
         self._bound: dict[tuple[str, int], str] = {}
-        self._burials: dict[tuple[str, str], float] = {}
-        self._buried_since: float | None = None  # of who wrote what is delivered now
+        self._burials: dict[tuple[str, str], int] = {}
+        self._of_the_dead = False  # what is delivered now, its sender wrote before its burial
         self._faults: Final = _Faults(self.violate)
         logging.getLogger("gateway").addHandler(self._faults)
 
@@ -66,10 +67,9 @@ class Judge:
 
     def on_delivery(self, layer: ModelLayer, entry: Entry) -> None:
         """An entry comes to a process."""
-        if entry.sender in layer.buried:
+        if (layer.pid, entry.sender) in self._burials:
             # What it writes later on, when it is alive again, is another matter.
-            buried_s = self._burials[layer.pid, entry.sender]
-            self._buried_since = buried_s if entry.at_s <= buried_s else None
+            self._of_the_dead = entry.order < self._burials[layer.pid, entry.sender]
         header = read_entry(entry.raw).link
         if header is None or header.flags or self.disturbed:
             return
@@ -81,12 +81,12 @@ class Judge:
             self.violate(f"batch {header.seq} of {entry.sender} came twice to {layer.pid}")
 
     def on_delivered(self) -> None:
-        self._buried_since = None
+        self._of_the_dead = False
 
     def on_burial(self, layer: ModelLayer, pid: str) -> None:
         """A process holds another for dead."""
         process = self.process(pid)
-        self._burials[layer.pid, pid] = self._clock.now_s
+        self._burials[layer.pid, pid] = self._next_order()
         for client, session in self.sessions():
             if self.owner_of(client).layer is layer:
                 if session.state is State.QUEUED:
@@ -118,7 +118,7 @@ class Judge:
     def on_answer(self, client: Client, number: int, counted: int) -> None:
         """Judge an answer at the moment when it is written."""
         last = max((one for one, _ in client.answers), default=0)
-        if self._buried_since is not None:
+        if self._of_the_dead:
             self.violate(f"client {client.number}: an answer of a process that is held for dead")
         if counted != number:
             self.violate(f"client {client.number}: {number} was counted as {counted}")

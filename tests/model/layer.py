@@ -62,6 +62,7 @@ class ModelLayer(ChannelLayer):
         self.frozen_s: float | None = None
         self._renewed_s = float("-inf")
         self._absent: dict[str, float] = {}
+        self._looked_s = float("-inf")
         self._peers: set[str] = set()
         self._pulls: dict[str, _Pull] = {}
         self._collected: list[tuple[Callable[[], Any], Callable[[Any], None] | None]] = []
@@ -222,6 +223,9 @@ class ModelLayer(ChannelLayer):
         for pid in sorted(found.dead):
             self.found_dead(pid)
         now = self._loop.time()
+        if now - self._looked_s > _DEATH_S / 2:
+            self._absent.clear()
+        self._looked_s = now
         for pid in sorted(self._peers):
             if pid in found.alive:
                 self._absent.pop(pid, None)
@@ -232,7 +236,7 @@ class ModelLayer(ChannelLayer):
         self._loop.call_soon(lambda: self._renew(rejoin=True))
 
     def found_dead(self, pid: str) -> None:
-        if pid == self.pid or pid in self.buried:
+        if pid == self.pid or (pid in self.buried and pid not in self._peers):
             return
         self.buried.add(pid)
         self._peers.discard(pid)
@@ -340,13 +344,13 @@ class ModelLayer(ChannelLayer):
 
     def push(self, queue: str, entry: bytes, on_pushed: OnPushed) -> None:
         self._require_ready()
-        redis, written = self._redis, Entry(entry, self.pid, self._loop.time())
+        redis, written = self._redis, Entry(entry, self.pid, self._redis.next_order())
         self._collect(lambda: redis.append(queue, written), on_pushed)
 
     def deliver(self, pid: str, entry: bytes) -> None:
         self._require_ready()
         self._peers.add(pid)
-        redis, written = self._redis, Entry(entry, self.pid, self._loop.time())
+        redis, written = self._redis, Entry(entry, self.pid, self._redis.next_order())
         self._collect(lambda: redis.append(pid, written), None)
 
     def recall(self, queue: str, entry: bytes, on_recalled: Callable[[bool], None]) -> None:

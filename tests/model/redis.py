@@ -2,6 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable
+from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from tests.model.loop import Clock
@@ -14,11 +15,11 @@ READ_COUNT = 32
 
 
 class Entry(NamedTuple):
-    """One entry of a list, with who wrote it, and when."""
+    """One entry of a list, with who wrote it, and as the how manieth of all that happened."""
 
     raw: bytes
     sender: str
-    at_s: float
+    order: int
 
 
 class Data(NamedTuple):
@@ -85,6 +86,7 @@ class Redis:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._orders = count()
         self._data_ids = 0
         self._runs = 0
         self.up = True
@@ -94,6 +96,10 @@ class Redis:
         self.written = 0
         self.run_id = self._new_run()
         self.data = self._new_data()
+
+    def next_order(self) -> int:
+        """Return a number for what happens now, higher than all before."""
+        return next(self._orders)
 
     def _new_run(self) -> str:
         self._runs += 1

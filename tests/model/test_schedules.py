@@ -117,3 +117,53 @@ def test_news_of_a_new_generation_that_are_lost_are_told_again(world: World) -> 
         world.lose(worker.name, 32)
     world.heal()
     assert not worker.instances()
+
+
+def test_interface_that_came_back_and_dies_at_once_is_found_dead_again(world: World) -> None:
+    client = connect(world)
+    [interface] = world.living("interface")
+    world.stop(interface)
+    world.advance(2.0)
+    world.wake(interface)
+    world.settle()  # it has rejoined, and nobody has renewed a lease since
+    assert [one for one in world.living("worker") if one.instances()]
+    world.restart_redis(None, 0.0)
+    world.settle()
+    world.kill(interface, announced=False, late=False)
+    world.heal()
+    assert client.gone
+    assert not [one for one in world.living("worker") if one.instances()]
+
+
+def test_process_that_stood_still_holds_nobody_for_dead(world: World) -> None:
+    connect(world)
+    world.advance(1.0)
+    [interface] = world.living("interface")
+    world.flush()
+    world.advance(0.31)  # it has seen that nobody is there, and they have not yet come back
+    world.stop(interface)
+    world.advance(2.0)
+    world.wake(interface)
+    world.settle()
+    assert not interface.layer.buried
+
+
+def test_claim_of_an_instance_that_is_over_is_not_sent() -> None:
+    world = World(2, 2, 300)
+    try:
+        world.connect(world.living("interface")[0])
+        sleeping = world.living("worker")[0]
+        world.stop(sleeping)
+        world.flush()
+        world.advance(0.6)
+        world.kill(world.living("interface")[0], announced=False, late=False)
+        [interface] = world.living("interface")
+        client = world.connect(interface)
+        world.turn(interface, 3)
+        world.stop(interface)
+        world.advance(2.0)
+        client.send(slow=False)
+        world.heal()
+        assert client.answers == [(1, 1)]
+    finally:
+        world.close()

@@ -42,7 +42,7 @@ class World:
         self.clients: list[Client] = []
         self.gates: list[tuple[Process, asyncio.Future[None]]] = []
         self.hurried = False
-        self.judge = Judge(self.clock, self.processes, self.clients)
+        self.judge = Judge(self.redis.next_order, self.processes, self.clients)
         self._names = count(1)
         self._interface_config = InterfaceConfig(
             access_log=False,
@@ -112,7 +112,7 @@ class World:
         """Tell what a supervisor tells when its child has ended."""
         entry = write_entry(envelope_head("super"), None, [pack(("", DEAD, 0, process.name))])
         for peer in self.redis.bury(process.name, tombstone=True):
-            self.redis.append(peer, Entry(entry, "super", self.clock.now_s))
+            self.redis.append(peer, Entry(entry, "super", self.redis.next_order()))
         self.redis.data.lists.pop(process.name, None)
 
     def stop(self, process: Process) -> None:

@@ -11,6 +11,7 @@ from gateway_layer.codec import pack
 from gateway_layer.errors import ProtocolError
 from gateway_layer.names import queue_name
 from gateway_layer.node import Node
+from gateway_layer.redis.address import parse_address
 from gateway_layer.redis.layer import RedisLayer
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import REFUSE, Open, Refuse, read_entry, read_open
@@ -83,6 +84,7 @@ class Worker:
         self.outlet = self._node.outlet
         self.full = self._node.full
         self.on_worker_exit = config.on_worker_exit
+        self.redis = parse_address(self._layer.redis_url) if self._layer.redis_url else None
         self.application: ASGI3App = _nothing_loaded
         self.served = 0
         self.dropped = 0

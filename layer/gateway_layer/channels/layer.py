@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final
 from zlib import crc32
 
+from gateway_layer.channels.borrowed import CURRENT, Borrowed, Connection
 from gateway_layer.channels.crypto import encryption
 from gateway_layer.channels.entries import (
     FLUSH,
@@ -40,6 +41,11 @@ _GROUP_BACKLOG: Final = 10_000
 """Entries for groups that an inbox may hold, so that a process that hangs does not fill Redis."""
 
 _GONE: Final = -1
+
+_LISTEN_S, _LISTEN_LOOK_S = 2.0, 0.01
+"""How long the owner of a connection may take to become a process of the layer."""
+
+_MOST_OWNERS: Final = 1000
 
 _log = logging.getLogger("gateway.channels")
 
@@ -122,7 +128,11 @@ class RedisChannelLayer:
 
     def _renew(self) -> None:
         self._os_pid = os.getpid()
-        self._mailbox = Mailbox(self.get_capacity)
+        self._mailbox = self._make_mailbox()
+        self._listening: set[str] = set()  # owners of connections that read for us
+
+    def _make_mailbox(self) -> Mailbox:
+        return Mailbox(self.get_capacity)
 
     def get_capacity(self, channel: str) -> int:
         """Return how many unread messages a channel may hold."""
@@ -183,13 +193,17 @@ class RedisChannelLayer:
         mailbox = state.mailbox
         # One of ours needs no look at its name: this is the hot path of every consumer.
         own = channel.__class__ is str and mailbox.marker in channel
+        wait = state.wait
         if not own and client_of(check_channel(channel)) is not None:
-            raise ValueError(f"channel {channel!r} belongs to another process")
+            if channel not in mailbox.borrowed:
+                raise ValueError(f"channel {channel!r} belongs to another process")
+            mailbox.borrowed[channel].asked()
+            own, wait = True, mailbox.wait
         while True:
             if own:
                 got = mailbox.take(channel, state.loop)
                 expires, payload = (
-                    await state.wait(channel, got) if isinstance(got, asyncio.Future) else got
+                    await wait(channel, got) if isinstance(got, asyncio.Future) else got
                 )
             else:
                 expires, payload = _parts(await state.receive_plain(channel))
@@ -205,15 +219,62 @@ class RedisChannelLayer:
     async def new_channel(self, prefix: str = "specific") -> str:
         """Return a new channel, `prefix.client!local`, that this process alone can receive from.
 
+        In a gateway worker, for a connection that outlives it, the channel is the connection's:
+        the first of its next instance has the name of this one's first, and so on, is in the
+        same groups, and gets what this one has not handled. `receive` takes the message before
+        for handled, as ASGI's does. That holds where the layer is on the gateway's own Redis.
+
         Raises:
             TypeError: The prefix is none, or too long for a name.
             LayerUnavailable: Redis cannot be reached.
         """
         state = self._state()
+        connection = CURRENT.get()
+        if connection is not None:
+            borrowed = await self._borrow(state, connection, prefix)
+            if borrowed is not None:
+                return borrowed.name
         channel = check_channel(state.mailbox.new_channel(prefix))
         # Others may make it a member of a group from now on, which only living processes are.
         await state.live()
         return channel
+
+    async def _borrow(
+        self, state: LoopState, connection: Connection, prefix: str
+    ) -> Borrowed | None:
+        """Return a channel of the connection that is served, or None if it has to be our own."""
+        borrowed = connection.borrow(self._mailbox, prefix)
+        if borrowed is None:
+            return None
+        [host, *others] = self._hosts
+        if others or host.sentinels or not host.address.same_server(connection.owner_reads):
+            _log.info("a channel is its worker's: the layer is not on the gateway's Redis")
+        elif await self._owner_listens(state, connection):
+            return borrowed
+        else:
+            _log.warning("a channel is its worker's: its owner does not read this layer")
+        del self._mailbox.borrowed[borrowed.name]
+        return None
+
+    async def _owner_listens(self, state: LoopState, connection: Connection) -> bool:
+        """Wait until the owner of a connection is a process of this layer."""
+        owner = connection.owner
+        if owner in self._listening:
+            return True
+        lease = self._keys.lease(owner)
+        until = state.loop.time() + _LISTEN_S
+        asked = False
+        while not await state.call(owner, "EXISTS", lease):
+            if state.loop.time() >= until:
+                return False
+            if not asked:
+                connection.listen(self.prefix, self._expiry_ms, self._group_expiry_ms)
+                asked = True
+            await asyncio.sleep(_LISTEN_LOOK_S)
+        if len(self._listening) >= _MOST_OWNERS:
+            self._listening.clear()
+        self._listening.add(owner)
+        return True
 
     # Groups.
 
@@ -235,18 +296,36 @@ class RedisChannelLayer:
             self._mailbox.join(group, channel)
             await state.live()
             await self._register(state, group, client, self._mailbox.count(group))
-        elif await self._notify(state, client, (JOIN, group, channel)) != _GONE:
+        elif await self._join(state, group, client, channel):
             # The inbox is in order: its owner knows the member before a later message comes.
             await state.call(group, *self._register_command(group, client, 1, "NX"))
 
+    async def _join(self, state: LoopState, group: str, client: str, channel: str) -> bool:
+        """Tell another process of a member among its channels; False: that process is gone."""
+        done = await self._notify(state, client, (JOIN, group, channel))
+        borrowed = self._mailbox.borrowed.get(channel)
+        if done == _GONE and borrowed is not None:
+            self._listening.discard(client)  # Redis was emptied, and its owner does not know
+            if await self._owner_listens(state, borrowed.connection):
+                done = await self._notify(state, client, (JOIN, group, channel))
+        if not done:
+            raise LayerUnavailable(f"the process of {channel} does not read what it is sent")
+        return done != _GONE
+
     async def group_discard(self, group: str, channel: str) -> None:
         """End a membership; without one, and without Redis, it does nothing.
+
+        Nor does it while an instance of a gateway worker ends because its connection goes on
+        elsewhere: what it leaves then, the next instance is still in.
 
         Raises:
             TypeError: Not a name of a group, or of a channel.
         """
         check_group(group)
         client = client_of(check_channel(channel))
+        borrowed = self._mailbox.borrowed.get(channel)
+        if borrowed is not None and borrowed.stays:
+            return
         state = self._state()
         try:
             if client is None:

@@ -219,11 +219,7 @@ class LoopState:
     async def wait(self, channel: str, waiter: Waiter) -> Unread:
         """Wait for a message to a channel of this process; cancelled, it loses none."""
         self.read()
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            self.mailbox.leave(channel, waiter)
-            raise
+        return await self.mailbox.wait(channel, waiter)
 
     def read(self) -> None:
         """See to it that somebody reads the inbox while anybody waits for a message.
@@ -237,7 +233,7 @@ class LoopState:
             return
         if self._inbox is None and not self.closed:
             host = self._hosts[self._shard_of(self._own)]
-            self._inbox = ReadPipe(host, self._on_reader_connected)
+            self._inbox = ReadPipe(host, self.announce)
             self._inbox.pipe.start()
         if self._inbox is None or not self._inbox.pipe.connected or not mailbox.awaited:
             return
@@ -247,9 +243,9 @@ class LoopState:
             mailbox.reader = self
         self._inbox.read(self._read_command, self._on_entries)
 
-    def _on_reader_connected(self) -> None:
+    def announce(self) -> None:
+        """Let Redis know now that this process lives, and read: it may have been emptied."""
         if self._heart is not None:
-            # Redis may have been restarted, empty: do not wait until the next beat to tell it.
             self._heart.cancel()
             self._heart = None
         self._start_heart()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from gateway_layer.names import ConnectionIds, new_pid
 
 if TYPE_CHECKING:
+    from gateway_layer.channels.borrowed import Borrowed
     from gateway_layer.channels.loop_state import LoopState
 
 _log = logging.getLogger("gateway.channels")
@@ -40,13 +41,19 @@ class Mailbox:
         states: The loops that use it.
         reader: The loop that reads the inbox at present.
         groups: Own members of each group -> when each joined, ms since 1970.
+        borrowed: Channels that are read here and belong to connections, by name.
         dropped: Messages dropped because a channel was full here.
         expired: Messages that expired before they were read.
     """
 
-    def __init__(self, capacity_of: Callable[[str], int]) -> None:
-        """Begin empty, under a new name; `capacity_of` gives how much may wait in a channel."""
-        self.client: Final = new_pid()
+    def __init__(self, capacity_of: Callable[[str], int], client: str | None = None) -> None:
+        """Begin empty.
+
+        Args:
+            capacity_of: Gives how much may wait in a channel.
+            client: The name; None draws one.
+        """
+        self.client: Final = client or new_pid()
         self.marker: Final = f".{self.client}!"
         self.lock: Final = threading.Lock()
         self.dropped = 0
@@ -62,6 +69,7 @@ class Mailbox:
         self._waiters: dict[str, list[Waiter]] = {}
         self._said_full: set[str] = set()
         self._version = 0
+        self.borrowed: dict[str, Borrowed] = {}
 
     def new_channel(self, prefix: str) -> str:
         """Return a name that was never given out."""
@@ -101,6 +109,14 @@ class Mailbox:
             self._waiters.setdefault(channel, []).append(waiter)
             return waiter
 
+    async def wait(self, channel: str, waiter: Waiter) -> Unread:
+        """Wait for what `take` promised; cancelled, it loses no message."""
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self.leave(channel, waiter)
+            raise
+
     def leave(self, channel: str, waiter: Waiter) -> None:
         """A receive was cancelled: wait no longer; hand on what it had been given.
 
@@ -125,6 +141,14 @@ class Mailbox:
         with self.lock:
             if not self._hand_over(channel, message):
                 self._unread.setdefault(channel, []).insert(0, message)
+
+    def drop_unread(self, channel: str) -> None:
+        """What is unread in a borrowed channel is its owner's to keep.
+
+        Holds the lock.
+        """
+        with self.lock:
+            self._unread.pop(channel, None)
 
     # Delivering; the caller holds the lock.
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from gateway_layer.codec import pack
 from gateway_layer.names import ConnectionIds
 from gateway_layer.node import Node
+from gateway_layer.owner.channels import OwnedChannels
 from gateway_layer.owner.openings import Openings, OpeningSession
 from gateway_layer.owner.pushes import Pushes
 from gateway_layer.wire import CLAIM, RESET, Reset
@@ -81,6 +82,7 @@ class Owner:
 
     Attributes:
         bounds: Of each client.
+        channels: Of connections, in channel layers.
         clients: Every open socket; whoever adds one discards it.
         ids: Of connections.
         loop: The running one.
@@ -103,6 +105,7 @@ class Owner:
             resume_s=bounds.resume_timeout_s,
         )
         self.pushes: Final = Pushes(node.layer, node)
+        self.channels: Final = OwnedChannels(node)
         self._without_redis_since: float | None = None
         node.on_unknown = _answer_unknown
         node.on_dead = self._on_dead
@@ -140,6 +143,7 @@ class Owner:
         await asyncio.sleep(0)  # the connections hear of it, and tell their workers
         if self.node.layer.available:
             await self.node.settle(_SETTLE_S)
+        await self.channels.close()
         self.node.close()
         self.pushes.close()
 
@@ -172,6 +176,7 @@ class Owner:
             self._without_redis_since = None
             self.openings.redis_returned(self._sessions())
         self.pushes.assert_groups()
+        self.channels.announce()
 
     def _on_pull_lost(self) -> None:
         self.openings.redis_returned(self._sessions())

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from gateway_layer.codec import Message, pack
 from gateway_layer.errors import ProtocolError
-from gateway_layer.owner.openings import OpeningSession
+from gateway_layer.owner.channelled import ChannelledSession
 from gateway_layer.owner.owner import FOREVER, Owner
 from gateway_layer.owner.phase import (
     INTERNAL_ERROR,
@@ -38,7 +38,7 @@ _DEATHS: Final = 3
 _WAITING, _OPEN, _CLOSING, _DENYING, _OVER = Phase  # bound once: an Enum's attribute costs 50 ns
 
 
-class ResumableSession(OpeningSession, Pushable):
+class ResumableSession(ChannelledSession, Pushable):
     """One client's connection.
 
     Attributes:
@@ -158,6 +158,8 @@ class ResumableSession(OpeningSession, Pushable):
         if self.state is State.CLOSED or self.left:
             return
         self.owner.pushes.left(self)
+        self.owner.channels.left(self.connection)
+        self.drop_messages()
         event = {"type": f"{self.KIND}.disconnect", "code": code, "reason": reason}
         if self.resumable and not told:
             self.left = True
@@ -289,6 +291,17 @@ class ResumableSession(OpeningSession, Pushable):
         if self.state is State.DETACHED:
             self._reopen()
 
+    def emit_message(self, channel: int, parts: list[Message], cost: int) -> bool:
+        """Send a message to a channel of the connection, which may get an instance by it."""
+        taken = not self.left and super().emit_message(channel, parts, cost)
+        if taken and self.state is State.DETACHED:
+            self._reopen()
+        return taken
+
+    def on_listen(self, prefix: str, expiry_ms: int, group_expiry_ms: int) -> None:
+        """The application has channels in a channel layer."""
+        self.owner.channels.listen(prefix, expiry_ms, group_expiry_ms)
+
     def on_detached(self, reason: str) -> None:
         """The worker has let go: another gets the connection, now or when there is an event."""
         if self.left and not self.waiting:
@@ -337,6 +350,7 @@ class ResumableSession(OpeningSession, Pushable):
     def on_claimed(self) -> None:
         """A worker has the connection; now it is its answer that is waited for."""
         self.owner.openings.claimed(self)
+        self.release_messages()
         if self.resuming and not self.left:
             self.deadline = self.owner.loop.time() + _ACCEPT_S
         elif self.phase is _WAITING:

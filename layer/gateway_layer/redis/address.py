@@ -62,6 +62,17 @@ class RedisAddress:
     url_for_logs: str = ""
     """The URL without password and TLS options."""
 
+    def same_server(self, other: "RedisAddress | None") -> bool:
+        """Whether both name the same database of the same server, as far as names tell."""
+        return other is not None and self._place == other._place
+
+    @property
+    def _place(self) -> tuple[object, ...]:
+        if self.path is not None:
+            return self.path, self.db
+        host = "127.0.0.1" if self.host == "localhost" else self.host
+        return host, self.port, self.db
+
 
 def parse_address(url: str) -> RedisAddress:
     """Read a `redis://`, `rediss://` or `unix://` URL as redis-py does, but strictly.

@@ -58,13 +58,19 @@ class RedisLayer(ChannelLayer):
             parent: The supervisor's pid.
         """
         super().__init__(kind, pid=pid)
+        self.redis_url = config.redis
         self._address: Final = parse_address(config.redis)
         self._keys: Final = Keys(config.namespace)
         self._fence_s: Final = config.lease_s * 0.9
         self._fence: Final = Fence()
         self._lease: Final = Lease(config, self.pid, kind, parent, self._renewed_in_thread)
+        self._inboxes: dict[str, Backlog] = {}
         self._deaths: Final = Deaths(
-            config.lease_s * 1.3, self._forget, self._on_death, lambda pid: self.on_peer_back(pid)
+            config.lease_s * 1.3,
+            self._inboxes.keys(),
+            self._forget,
+            self._on_death,
+            lambda pid: self.on_peer_back(pid),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._troubles: Final = Troubles()
@@ -94,7 +100,6 @@ class RedisLayer(ChannelLayer):
         )
         self._read_turn = 0
         self._read_timer: asyncio.TimerHandle | None = None
-        self._inboxes: dict[str, Backlog] = {}
         self._queues: dict[str, Backlog] = {}
         self._clock_offset_ms = 0.0
         self._data_id = ""
@@ -241,7 +246,7 @@ class RedisLayer(ChannelLayer):
         self._data_id = renewal.data_id
         if self._started and self._connected:
             self._become_ready()
-        self._deaths.look(renewal, self._inboxes)
+        self._deaths.look(renewal)
 
     def _on_held_for_dead(self) -> None:
         """Others have ended everything with this process: write nothing before it rejoins."""

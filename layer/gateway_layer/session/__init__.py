@@ -10,13 +10,16 @@ Both collect what they have to say during one turn of the event loop; `take_fram
 
 from gateway_layer.session.interface import InterfaceSession, State
 from gateway_layer.session.parts import PART, event_cost, join_parts, split_event
+from gateway_layer.session.streams import OwnerStream, WorkerStream
 from gateway_layer.session.worker import WorkerSession
 
 __all__ = [
     "PART",
     "InterfaceSession",
+    "OwnerStream",
     "State",
     "WorkerSession",
+    "WorkerStream",
     "event_cost",
     "join_parts",
     "split_event",

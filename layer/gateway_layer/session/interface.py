@@ -306,7 +306,7 @@ class InterfaceSession(ABC):
             elif op == DETACH:
                 self._let_go(frame[3], frame[4])
             else:
-                raise ProtocolError(f"op {op!r} from the bound worker")
+                self.handle_more(frame)
         elif state is _QUEUED and op == CLAIM:
             self._bind(sender, frame)
         elif state is _QUEUED and op == REFUSE:
@@ -314,6 +314,14 @@ class InterfaceSession(ABC):
         else:
             return self._reset(epoch)
         return None
+
+    def handle_more(self, frame: tuple[Any, ...]) -> None:
+        """Take in a frame of the bound worker that not every session has.
+
+        Raises:
+            ProtocolError: This one has none such.
+        """
+        raise ProtocolError(f"op {frame[1]!r} from the bound worker")
 
     def _bind(self, worker: str, frame: tuple[Any, ...]) -> None:
         _connection, _op, _epoch, events, confirmed, kept, window = frame

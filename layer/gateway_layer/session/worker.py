@@ -17,12 +17,16 @@ from gateway_layer.wire import (
     DETACH,
     DONE,
     EVENTS,
+    HANDLED,
+    LISTEN,
     MAX_STATE_BYTES,
     RELEASE,
     RELEASED,
     RESET,
     Detach,
     Done,
+    Handled,
+    Listen,
     Open,
     Release,
 )
@@ -52,6 +56,7 @@ class WorkerSession(ABC):
         "_last",
         "_out",
         "_parts",
+        "_peer",
         "_received",
         "_sent",
         "_state",
@@ -84,6 +89,7 @@ class WorkerSession(ABC):
         """
         self.connection = opening.connection
         self.interface = interface
+        self._peer: str | None = interface
         self._full = full
         self.epoch = opening.epoch
         self.dirty = False
@@ -116,22 +122,45 @@ class WorkerSession(ABC):
     def on_released(self) -> None:
         """The interface gives no more events, and has a confirmation of each that it gave."""
 
+    def on_messages(self, channel: int, first: int, messages: tuple[Message, ...]) -> None:
+        """Messages have come to a channel of the connection, or parts of them.
+
+        Args:
+            channel: Its number, from 1.
+            first: Number of the first of them in the channel's stream.
+            messages: In order.
+
+        Raises:
+            ProtocolError: They do not follow upon the last ones, or it has no channels.
+        """
+        raise ProtocolError(f"a message to channel {channel!r} of a connection that has none")
+
     def on_room(self) -> None:
         """The link to the interface is not full any more."""
         self.on_credit()
 
     @abstractmethod
+    def on_over(self, reason: str) -> None:
+        """Nobody takes any more what the application sends: end the instance."""
+
     def on_lost(self, reason: str) -> None:
-        """The interface does not hold this connection with us any more, or is gone."""
+        """The interface does not hold this connection with us any more, or is gone.
+
+        What the instance has still to say is not sent: should the interface be alive after all,
+        it would take the claim of an instance that is over.
+        """
+        self._peer = None
+        self.on_over(reason)
 
     def on_malformed(self, reason: str) -> None:
-        """The interface server sent something that cannot be read: end the instance."""
-        self.on_lost(reason)
+        """The interface server sent something that cannot be read: end the connection visibly."""
+        self.finish("error")
+        self.on_over(reason)
 
     @property
-    def peer(self) -> str:
-        """The process at the other end: the connection's owner."""
-        return self.interface
+    def peer(self) -> str | None:
+        """The process at the other end: the connection's owner, as long as it is that."""
+        return self._peer
 
     @abstractmethod
     def mark(self) -> None:
@@ -182,6 +211,23 @@ class WorkerSession(ABC):
             self._confirmed = self._given = self._received
             self._asked = True
             self.mark()
+
+    def confirm_messages(self, channel: int, seq: int, *, state: bool = True) -> None:
+        """What came to a channel of the connection is handled, up to a number.
+
+        Args:
+            channel: Its number.
+            seq: Of the last part that is handled.
+            state: The connection's state of this moment goes with it; raises as `confirm` does.
+        """
+        if state and (self.keeps or self._state is not None):
+            self._note_state()
+            self._asked |= self._state_due
+        self._say(Handled(self.connection, HANDLED, self.epoch, channel, seq))
+
+    def listen(self, prefix: str, expiry_ms: int, group_expiry_ms: int) -> None:
+        """Have the owner be there for the channels of its connections in a channel layer."""
+        self._say(Listen(self.connection, LISTEN, self.epoch, prefix, expiry_ms, group_expiry_ms))
 
     def may_send(self, cost: int) -> bool:
         """Whether an event of this cost may leave now.
@@ -262,8 +308,11 @@ class WorkerSession(ABC):
         return None
 
     def _take_in(self, stream: int, first: int, events: tuple[Message, ...]) -> None:
-        if stream != 0 or first != self._received + 1:
-            raise ProtocolError(f"event {first!r} of stream {stream!r} after {self._received}")
+        if stream != 0:
+            self.on_messages(stream, first, events)
+            return
+        if first != self._received + 1:
+            raise ProtocolError(f"event {first!r} after {self._received}")
         for event in events:
             if event.__class__ is not dict or "type" not in event:
                 raise ProtocolError("an event that is none")

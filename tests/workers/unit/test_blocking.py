@@ -11,6 +11,7 @@ from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from tests.workers.wsgi.driver import until
 
 from gateway_layer.outlet import Outlet
+from gateway_layer.redis.address import RedisAddress
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import OPEN, Open
 from gateway_worker.apps import ASGI3App
@@ -25,6 +26,7 @@ class Host:
 
     full: frozenset[str | None] = frozenset()
     on_worker_exit = "auto"
+    redis: RedisAddress | None = None
 
     def __init__(self, application: ASGI3App) -> None:
         self.application = application

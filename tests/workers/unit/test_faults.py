@@ -11,6 +11,7 @@ from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.config import LayerConfig
 from gateway_layer.memory import MemoryBroker, MemoryLayer
 from gateway_layer.outlet import Outlet
+from gateway_layer.redis.address import RedisAddress
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import DONE, OPEN, Open, write_opening
 from gateway_worker.apps import ASGI3App
@@ -33,6 +34,7 @@ class Host:
     outlet: Outlet
     full: frozenset[str | None] = frozenset()
     on_worker_exit = "auto"
+    redis: RedisAddress | None = None
 
     def __init__(self) -> None:
         self.application = cancelled

@@ -9,6 +9,7 @@ import pytest
 from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.errors import ClientDisconnected
 from gateway_layer.outlet import TURN_BYTES, Outlet
+from gateway_layer.redis.address import RedisAddress
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import EVENTS, OPEN, Open
 from gateway_worker.apps import ASGI3App
@@ -24,6 +25,7 @@ class Host:
     outlet: Outlet
     full: frozenset[str | None] = frozenset()
     on_worker_exit = "auto"
+    redis: RedisAddress | None = None
 
     def __init__(self) -> None:
         self.outlet = Outlet(lambda: None)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
 
+from gateway_layer.channels.borrowed import CURRENT
 from gateway_worker.apps import ASGI3App, Receive, Scope, Send
 from gateway_worker.consumers.database import aclose_old_connections, database_sync_to_async
 from gateway_worker.consumers.dispatch import Message, await_many_dispatch, find_handler
@@ -19,6 +20,7 @@ class BaseConsumer:
 
     Attributes:
         channel_layer_alias: Which channel layer to use; None: none.
+        resumable: Whether the connection may go on with another instance; see WebSocketConsumer.
         scope: Of the connection (ASGI, "Connection Scope").
         channel_layer: See `get_channel_layer`; None if there is none.
         channel_name: What others send to on the layer, so that it reaches this consumer alone;
@@ -27,6 +29,7 @@ class BaseConsumer:
     """
 
     channel_layer_alias: ClassVar[str | None] = DEFAULT_CHANNEL_LAYER
+    resumable: ClassVar[bool] = False
 
     scope: Scope
     base_send: Callable[[Message], Any]
@@ -47,6 +50,9 @@ class BaseConsumer:
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
         sources = [receive]
         if self.channel_layer is not None:
+            connection = CURRENT.get()
+            if connection is not None and self.resumable:
+                connection.declare_resumable()
             self.channel_name = await self.channel_layer.new_channel()
             sources.append(functools.partial(self.channel_layer.receive, self.channel_name))
         try:

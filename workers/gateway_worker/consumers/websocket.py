@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from asgiref.sync import async_to_sync
 
@@ -32,7 +32,6 @@ class _GroupMember(BaseConsumer):
     """
 
     groups: Sequence[str] | None = None
-    resumable: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take whatever `as_asgi` was given."""

@@ -101,7 +101,7 @@ class HttpInstance(Instance):
             self._leave()
         self._notify()
 
-    def on_lost(self, reason: str) -> None:
+    def on_over(self, reason: str) -> None:
         """Nobody waits for the answer any more."""
         self._leave()
         self._notify()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from gateway_layer.codec import Message
 from gateway_layer.errors import ClientDisconnected
 from gateway_layer.outlet import Outlet
+from gateway_layer.redis.address import RedisAddress
 from gateway_layer.session import WorkerSession
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
 from gateway_worker.apps import ASGI3App
@@ -24,6 +25,8 @@ class Host(Protocol):
     outlet: Outlet
     on_worker_exit: str
     """`auto`, `resume` or `close`; see `WorkerConfig`."""
+    redis: RedisAddress | None
+    """Of the channel layer; None: it is on no Redis."""
 
     @property
     def full(self) -> Collection[str | None]:
@@ -100,7 +103,7 @@ class Instance(WorkerSession):
                 _log.error("application returned without an answer %s", self._describe())
             self.finish(outcome)
             # Tasks that the application left behind hear that nobody is there any more.
-            self.on_lost("the application has ended")
+            self.on_over("the application has ended")
 
     def _log_failure(self, error: BaseException) -> None:
         """Log what the application raised; how frameworks end at a disconnect is no failure."""

@@ -5,10 +5,14 @@ import sys
 from abc import abstractmethod
 from typing import Final
 
+from gateway_layer.channels.borrowed import CURRENT, Connection
+from gateway_layer.channels.mailbox import Mailbox
 from gateway_layer.codec import Message, unpack_state
 from gateway_layer.errors import MessageTooLarge
+from gateway_layer.redis.address import RedisAddress
 from gateway_layer.session import event_cost, split_event
 from gateway_layer.wire import CHUNK_BYTES, Open
+from gateway_worker.instances.channels import Channel, Channels
 from gateway_worker.instances.instance import Host, Instance
 
 RESTART_CODE: Final = 1012
@@ -28,7 +32,7 @@ _MAX_MESSAGE_BYTES: Final = 16 * 2**20
 fills it would end the connections of everybody."""
 
 
-class ResumableInstance(Instance):
+class ResumableInstance(Instance, Connection):
     """One connection that lasts, whichever protocol it speaks.
 
     Attributes:
@@ -39,8 +43,10 @@ class ResumableInstance(Instance):
     __slots__ = (
         "_accept_type",
         "_asking",
+        "_channels",
         "_close_type",
         "_connected",
+        "_declared",
         "_departed",
         "_disconnect_type",
         "_leaving",
@@ -64,9 +70,17 @@ class ResumableInstance(Instance):
         self._released = False
         self._departed = False
         self.resumable = False
+        self._declared = opening.resumed > 0
+        self._channels: Channels | None = None
         self.moves = 0
         self.keeps = {} if opening.state is None else unpack_state(opening.state)
         scope["extensions"]["gateway"] |= {"state": self.keeps, "confirm": self.confirm_given}
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Create the task, which can be asked whose connection it serves."""
+        token = CURRENT.set(self)
+        super().start(loop)
+        CURRENT.reset(token)
 
     # What a protocol adds.
 
@@ -164,6 +178,41 @@ class ResumableInstance(Instance):
         self._disconnect = {"type": self._disconnect_type, "code": code, "reason": reason}
         self._notify()
 
+    # Channels of the connection.
+
+    @property
+    def owner(self) -> str:
+        """Pid of the interface server that holds the client's socket."""
+        return self.interface
+
+    @property
+    def owner_reads(self) -> RedisAddress | None:
+        """The gateway's own Redis."""
+        return self._host.redis
+
+    def declare_resumable(self) -> None:
+        """The application will say so when it accepts."""
+        self._declared = True
+
+    def borrow(self, mailbox: Mailbox, prefix: str) -> Channel | None:
+        """Return a new channel of the connection, or None if it ends with this worker."""
+        if self._channels is None:
+            self._channels = Channels(self, self._confirm_messages, self._maybe_depart)
+        policy = self._host.on_worker_exit
+        lasting = policy == "resume" or (policy == "auto" and (self._declared or self.resumable))
+        return self._channels.make(mailbox, prefix, self.connection, lasting=lasting)
+
+    def on_messages(self, channel: int, first: int, messages: tuple[Message, ...]) -> None:
+        """Give messages to the channel layer in which the application reads."""
+        self.moves += 1
+        if self._channels is None:
+            self._channels = Channels(self, self._confirm_messages, self._maybe_depart)
+        self._channels.take_in(channel, first, messages)
+
+    def _confirm_messages(self, channel: int, seq: int) -> None:
+        self.moves += 1
+        self.confirm_messages(channel, seq, state=not self._departed)
+
     # From the interface server.
 
     def on_events(self) -> None:
@@ -172,7 +221,7 @@ class ResumableInstance(Instance):
             self.refuse_sends()
         self._notify()
 
-    def on_lost(self, reason: str) -> None:
+    def on_over(self, reason: str) -> None:
         """The interface server is gone or has given the connection up."""
         self._end(ABNORMAL, reason)
 
@@ -181,7 +230,8 @@ class ResumableInstance(Instance):
     @property
     def idle(self) -> bool:
         """Whether the application waits for an event, and there is none."""
-        return self._asking and not self.inbox
+        busy = self._channels is not None and self._channels.in_hand
+        return self._asking and not self.inbox and not busy
 
     def let_go(self, reason: str) -> None:
         """Hand the connection over, `drain` or `hibernate`, or close it with 1012.
@@ -204,6 +254,9 @@ class ResumableInstance(Instance):
     def on_released(self) -> None:
         """No more events come, and none is unconfirmed."""
         self._released = self._leaving is not None
+        self._maybe_depart()
+
+    def _maybe_depart(self) -> None:
         if self._released and self.idle:
             self._depart()
 
@@ -212,6 +265,8 @@ class ResumableInstance(Instance):
         if self._departed or self._disconnect is not None:
             return
         self._departed = True
+        if self._channels is not None:
+            self._channels.depart()
         self.note_last_state()
         self._end(RESTART_CODE, "the worker restarts")
         self._cancel_later()
@@ -222,10 +277,12 @@ class ResumableInstance(Instance):
 
     def _settle(self, outcome: str) -> None:
         """Give the connection back, or say how the application ended."""
+        if self._channels is not None:
+            self._channels.end()
         if self._leaving is not None and (self._departed or outcome == "drain"):
             if not self.closed_by_application:
                 self.detach(self._leaving)
-                self.on_lost("the application has ended")
+                self.on_over("the application has ended")
                 return
         elif self.resumable and self.left and (outcome != "drain" or self._disconnect is not None):
             self.confirm_all()  # one cancelled before it heard of the end leaves that to the next
