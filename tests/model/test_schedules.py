@@ -146,24 +146,3 @@ def test_process_that_stood_still_holds_nobody_for_dead(world: World) -> None:
     world.wake(interface)
     world.settle()
     assert not interface.layer.buried
-
-
-def test_claim_of_an_instance_that_is_over_is_not_sent() -> None:
-    world = World(2, 2, 300)
-    try:
-        world.connect(world.living("interface")[0])
-        sleeping = world.living("worker")[0]
-        world.stop(sleeping)
-        world.flush()
-        world.advance(0.6)
-        world.kill(world.living("interface")[0], announced=False, late=False)
-        [interface] = world.living("interface")
-        client = world.connect(interface)
-        world.turn(interface, 3)
-        world.stop(interface)
-        world.advance(2.0)
-        client.send(slow=False)
-        world.heal()
-        assert client.answers == [(1, 1)]
-    finally:
-        world.close()

@@ -25,6 +25,7 @@ class Deaths:
         forget: Callable[[str], None],
         on_dead: Callable[[str], None],
         on_back: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin with everybody alive.
 
@@ -35,12 +36,14 @@ class Deaths:
             on_dead: Called once with each process that is found dead.
             on_back: Called with one that is alive after all: it stood still, and has rejoined, or
                 Redis has lost the word of its death.
+            clock: Seconds, which do not jump.
         """
         self._absent_s: Final = absent_s
         self._peers: Final = peers
         self._forget: Final = forget
         self._on_dead: Final = on_dead
         self._on_back: Final = on_back
+        self._clock: Final = clock
         self._absent_since: dict[str, float] = {}
         self._looked_s = float("-inf")
         self._buried: set[str] = set()
@@ -56,7 +59,7 @@ class Deaths:
             self._on_back(pid)
         for pid in renewal.dead:
             self.found(pid)
-        now = time.monotonic()
+        now = self._clock()
         if now - self._looked_s > self._absent_s / 2:
             self._absent_since.clear()  # it is this process that has not looked
         self._looked_s = now

@@ -102,3 +102,15 @@ async def test_a_fault_in_the_end_of_a_session_keeps_no_other_from_its_own(
     pair.layers[0].on_peer_dead(WORKER)
     assert len(owner.told("lost")) == 1
     assert "ending a connection failed" in log.text
+
+
+async def test_claim_of_an_instance_whose_owner_was_held_for_dead_is_not_sent(pair: Pair) -> None:
+    owner = Owner("late", on_mark=pair.interface.mark)
+    runner = Runner(opening("late", owner.next_epoch()), on_mark=pair.worker.mark)
+    pair.interface.sessions["late"] = owner
+    pair.worker.sessions["late"] = runner
+    pair.worker.mark(runner)
+    pair.layers[1].on_peer_dead(INTERFACE)  # who is alive after all
+    _other, runner = await pair.bound("next")
+    assert runner.peer == INTERFACE
+    assert owner.state is State.QUEUED
