@@ -1,14 +1,18 @@
 """The repository as a whole: what must be in it, and what must not."""
 
+import ast
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 FOLDERS = (
     *("layer", "interface_server", "workers"),
     *("deploy", "docs", "examples", "benchmarks", "tests", ".ci"),
@@ -76,6 +80,36 @@ def test_ci_tries_every_python_that_is_supported() -> None:
     assert versions[0] == PROJECT["requires-python"].removeprefix(">=")
     (tried,) = re.findall(r"^for version in (.*); do$", script, re.MULTILINE)
     assert tried.split() == versions[1:]
+
+
+def foreign_modules(path: Path) -> Iterator[str]:
+    """Name the top of each module that a file imports from outside the repository."""
+    folders = [folder for folder in path.parents if folder.is_relative_to(ROOT)]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names.append(str(node.module))
+        for top in {name.partition(".")[0] for name in names} - sys.stdlib_module_names:
+            local = any(
+                (folder / file).exists() for folder in folders for file in (top, f"{top}.py")
+            )
+            if not local and not top.startswith("gateway_"):
+                yield top
+
+
+def test_every_package_that_is_imported_is_installed_by_make_venv() -> None:
+    extras, groups = PROJECT["optional-dependencies"], SETTINGS["dependency-groups"]
+    lists = [PROJECT["dependencies"], *extras.values(), *groups.values()]
+    named = {re.split(r"[^\w-]", line)[0].lower() for lines in lists for line in lines}
+    named |= {"botocore", "urllib3", "werkzeug"}  # boto3 and flask are made of them
+    providers = packages_distributions()
+    sources = (path for path in files_of(FOLDERS) if path.suffix == ".py")
+    imported = {name for path in sources for name in foreign_modules(path)}
+    assert imported
+    unnamed = {
+        name for name in imported if named.isdisjoint(map(str.lower, providers.get(name, ())))
+    }
+    assert unnamed == set()
 
 
 def test_version_is_in_the_changelog() -> None:
