@@ -15,7 +15,9 @@ import httpx
 import pytest
 import yaml
 
+from gateway_interface import cli as interface_cli
 from gateway_layer.embedded import EmbeddedServer
+from gateway_worker import cli as worker_cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,6 +25,11 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 TRANSCRIPTS = [text for language, text in BLOCKS if language == "console"]
 SHELL = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
 TIMEOUT_S = 30.0
+DEFAULTS = {
+    param.opts[0]: param.default
+    for command in (worker_cli.main, interface_cli.main)
+    for param in command.params
+}
 
 
 class Session:
@@ -121,7 +128,7 @@ def lines_of(transcript: str) -> list[tuple[str, str]]:
 def title_of(transcript: str) -> str:
     """Return the heading under which a transcript stands, and its number there."""
     before = README.partition(transcript)[0]
-    heading = re.findall(r"^#+ (.*)$", before, re.MULTILINE)[-1]
+    heading = re.findall(r"^##+ (.*)$", before, re.MULTILINE)[-1]
     return f"{heading}-{TRANSCRIPTS.index(transcript)}"
 
 
@@ -154,6 +161,28 @@ def test_targets_of_make_exist() -> None:
     targets = [line.split()[1] for line in SHELL if line.startswith("make ")]
     assert targets
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_chaos_takes_as_long_as_the_makefile_says() -> None:
+    (said,) = re.findall(r"^chaos: .*## .*(about [^,]*),", (ROOT / "Makefile").read_text(), re.M)
+    for name in ("README.md", "CONTRIBUTING.md"):
+        (line,) = re.findall(r"^ *make chaos .*", (ROOT / name).read_text(), re.M)
+        assert line.endswith(said), name
+
+
+def amount_of(text: str) -> float:
+    """Read an amount as a table shows it, such as `64 KiB`."""
+    number, _, unit = text.partition(" ")
+    return float(number) * {"KiB": 2**10, "MiB": 2**20}.get(unit, 1)
+
+
+def test_limits_are_the_defaults_of_the_options() -> None:
+    section = README.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| .* \| (.*) \| (`--.*`) \|$", section, re.M)
+    assert rows
+    for shown, names in rows:
+        for amount, name in zip(shown.split(", "), names.split(", "), strict=True):
+            assert amount_of(amount) == DEFAULTS[name.strip("`")], name
 
 
 def test_services_that_are_scaled_exist() -> None:
