@@ -292,13 +292,27 @@ def test_every_hook_that_a_protocol_must_have_is_documented() -> None:
 # All documents.
 
 
-def test_places_in_the_architecture_exist() -> None:
+def places_in_the_architecture() -> list[Path]:
+    """A place without a folder of its own is beside the one before it."""
+    found: list[Path] = []
     for row in rows_of(section_of(ARCHITECTURE, "## Where things are")):
         folder = ROOT
         for place in re.findall(r"`([^`]+)`", row[1]):
-            path = ROOT / place if place.count("/") > 1 else folder / place
-            assert path.exists(), place
-            folder = path.parent
+            found.append(ROOT / place if (ROOT / place).exists() else folder / place)
+            folder = found[-1].parent
+    return found
+
+
+def test_places_in_the_architecture_exist() -> None:
+    assert [path for path in places_in_the_architecture() if not path.exists()] == []
+
+
+@pytest.mark.parametrize("package", ["layer", "interface_server", "workers"])
+def test_every_module_has_its_place_in_the_architecture(package: str) -> None:
+    places = set(places_in_the_architecture())
+    modules = [path for path in (ROOT / package).rglob("*.py") if path.stem.strip("_") == path.stem]
+    assert modules
+    assert [path for path in modules if places.isdisjoint((path, *path.parents))] == []
 
 
 def anchors_of(text: str) -> set[str]:
