@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import pytest
+from benchmarks.run import BENCHMARKS
 
 from gateway_interface import cli as interface_cli
 from gateway_interface.config import InterfaceConfig, Limits
@@ -290,6 +291,12 @@ def test_every_hook_that_a_protocol_must_have_is_documented() -> None:
 
 
 # All documents.
+
+
+def test_every_benchmark_is_described() -> None:
+    performance = (DOCS / "performance.md").read_text()
+    rows = rows_of(section_of(performance, "## The benchmarks and their targets"))
+    assert {row[0] for row in rows if row[0]} == set(BENCHMARKS)
 
 
 def places_in_the_architecture() -> list[Path]:
