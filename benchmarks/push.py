@@ -63,8 +63,8 @@ async def _measure(
         async def bare_send() -> Mapping[str, Any]:
             return bare.ask(f"send {_TEXT_BYTES}", timeout_s=30)
 
-        loop_ms = []
-        group_ms = []
+        loop_ms: list[float] = []
+        group_ms: list[float] = []
         for number in range(settings.rounds + 1):
             sides = [(group_ms, ours, send), (loop_ms, theirs, bare_send)]
             for into, receivers, sender in sides if number % 2 else reversed(sides):
