@@ -228,6 +228,15 @@ def test_import_error_keeps_its_traceback(start: Callable[..., Command]) -> None
     assert "could not be announced" not in command.stderr
 
 
+def test_application_finds_the_gateway_in_its_environment(
+    start: Callable[..., Command], redis_url: str
+) -> None:
+    names = ("GATEWAY_REDIS", "GATEWAY_NAMESPACE")
+    shows = f"import os, sys\nprint(*map(os.environ.get, {names}), file=sys.stderr)\n"
+    command = start("site_app:app", "--namespace", "shown", app=shows + APP)
+    command.wait_for(f"{redis_url} shown\n")
+
+
 def test_failed_start_up_of_the_application_is_status_3(start: Callable[..., Command]) -> None:
     command = start("site_app:app", app=FAILING_APP)
     assert command.process.wait(20) == 3
