@@ -22,7 +22,7 @@ from gateway_layer.embedded import EmbeddedServer
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = (
-    *("hello", "classic", "flask_shop", "django_chat"),
+    *("hello", "chat", "classic", "flask_shop", "django_chat"),
     *("fastapi_stream", "consumers", "background"),
 )
 
@@ -127,6 +127,16 @@ async def test_classic_has_an_instance_for_each_websocket(ws_url: str) -> None:
             assert await client.recv() == "1: a"
         await one.send(b"\0\1")
         assert await one.recv() == "2: 2 bytes"
+
+
+# --- chat -----------------------------------------------------------------------------------------
+
+
+@example("chat")
+async def test_chat_welcomes_who_joins(ws_url: str) -> None:
+    async with connect(f"{ws_url}/ws") as client:
+        await client.send(json.dumps({"type": "join", "name": "Ada"}))
+        assert (await read_json(client))["type"] == "welcome"
 
 
 # --- flask_shop -----------------------------------------------------------------------------------
