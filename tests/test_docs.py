@@ -24,6 +24,7 @@ from gateway_worker.core.schedule import MAX_BATCH
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md")])
+LINKED = [*DOCUMENTS, *sorted((ROOT / "examples").glob("*/README.md"))]
 ABOUT_COMMANDS = [path for path in DOCUMENTS if path.stem != "performance"]
 """That one is about the options of the benchmarks, too."""
 
@@ -327,7 +328,7 @@ def anchors_of(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
+@pytest.mark.parametrize("document", LINKED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", document.read_text()):
         if target.startswith("https://"):
