@@ -13,12 +13,14 @@ from benchmarks.run import BENCHMARKS
 from gateway_interface import cli as interface_cli
 from gateway_interface.config import InterfaceConfig, Limits
 from gateway_layer import wire
+from gateway_layer.channels import RedisChannelLayer
 from gateway_layer.codec import pack
 from gateway_layer.owner import Owner, SocketSession
 from gateway_layer.push import cli as push_cli, frames as push_frames
 from gateway_layer.push.requests import PUSH_SCRIPT
 from gateway_layer.redis.keys import Keys
 from gateway_worker import cli as worker_cli, dev
+from gateway_worker.consumers import configure, get_channel_layer
 from gateway_worker.core.schedule import MAX_BATCH
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -379,3 +381,14 @@ async def test_example_of_the_guarantees_counts_on_with_its_state() -> None:
     assert sent[0] == {"type": "websocket.accept", "resume": True}
     assert sent[1]["text"] == "42"
     assert state == {"count": 42}
+
+
+def test_setting_of_channels_makes_the_layer() -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", (DOCS / "channels.md").read_text(), re.S)
+    namespace: dict[str, Any] = {}
+    exec(source, namespace)
+    configure(namespace["CHANNEL_LAYERS"])
+    try:
+        assert isinstance(get_channel_layer(), RedisChannelLayer)
+    finally:
+        configure({})

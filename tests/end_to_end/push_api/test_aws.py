@@ -1,8 +1,10 @@
 """The push API as boto3 uses it, over two interface servers."""
 
+import re
 import socket
 import uuid
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,10 +16,12 @@ from tests.end_to_end.processes import (
     RawClient,
     request as http_head,
 )
-from tests.end_to_end.push_api.site import Site, error_of, gone, hears_nothing
+from tests.end_to_end.push_api.site import ACCESS, SECRET, Site, error_of, gone, hears_nothing
 from tests.end_to_end.raw_websocket import HANDSHAKE, read_frame
 from urllib3 import HTTPResponse
 from websockets.sync.client import ClientConnection
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "push-api.md"
 
 
 def test_boto3_sends_text_to_a_connection_of_another_interface(
@@ -26,6 +30,19 @@ def test_boto3_sends_text_to_a_connection_of_another_interface(
     connection, channel = client
     site.aws().post_to_connection(ConnectionId=channel, Data="grüß dich".encode())
     assert connection.recv(TIMEOUT_S) == "grüß dich"
+
+
+def test_boto3_sends_as_the_document_shows(
+    site: Site, client: tuple[ClientConnection, str]
+) -> None:
+    (source,) = re.findall(r"```python\n(import boto3.*?)```", DOCUMENT.read_text(), re.S)
+    ours = {"http://127.0.0.1:8400": site.url, '"ACCESS"': repr(ACCESS), '"SECRET"': repr(SECRET)}
+    for shown, local in ours.items():
+        assert shown in source
+        source = source.replace(shown, local)
+    connection, channel = client
+    exec(source, {"reply_channel": channel})
+    assert connection.recv(TIMEOUT_S) == "hello"
 
 
 def test_boto3_sends_what_is_no_utf_8_as_binary(
