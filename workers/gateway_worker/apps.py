@@ -74,7 +74,7 @@ def load_app(config: WorkerConfig) -> ASGI3App:
         return app
     raise ConfigError(
         f"application {config.app!r}: its arguments do not tell what it is;"
-        " say --interface asgi3, asgi2 or wsgi"
+        " say --interface asgi3, asgi2 or wsgi, or --factory if it makes the application"
     )
 
 

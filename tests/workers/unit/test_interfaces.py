@@ -122,6 +122,9 @@ async def both(*args):
 
 def anything(*args):
     return app(*args)
+
+def make():
+    return app
 """
 
 
@@ -151,6 +154,11 @@ def test_what_cannot_be_told_has_to_be_said(folder: Path) -> None:
         load(folder, "anything")
     assert "\n" not in str(caught.value)
     assert isinstance(load(folder, "anything", interface="wsgi"), WsgiBridge)
+
+
+def test_a_factory_that_is_not_called_one_is_told_of_the_option(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="or --factory if it makes the application"):
+        load(folder, "make")
 
 
 def test_what_is_said_counts_more_than_what_is_seen(folder: Path) -> None:
