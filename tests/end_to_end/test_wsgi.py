@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -47,6 +48,14 @@ def test_the_environ_names_the_request(gateway: Gateway) -> None:
     assert ast.literal_eval(answer.body.decode()) == [
         "", "/a b/Ã©ÿ", "q=%20", "127.0.0.1", "1,2",
     ]  # fmt: skip
+
+
+def test_clients_that_send_no_body_keep_nobody_out(gateway: Gateway) -> None:
+    with ExitStack() as clients:
+        for _ in range(3 * 3):  # the worker has 3 threads, and takes twice as many requests
+            silent = clients.enter_context(gateway.connect())
+            silent.send(request("/hashed", "Content-Length: 1", method="POST"))
+        assert gateway.request("/hello").status == 200
 
 
 @pytest.mark.parametrize("chunked", [False, True])

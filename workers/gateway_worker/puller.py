@@ -38,16 +38,24 @@ class Puller:
         self.active = 0
         self.pulling = False
         self._layer: Final = layer
-        self._limit = limit
+        self._limit: Final = limit
+        self._busy_limit = limit
+        self._count_busy: Callable[[], int] | None = None
         self._on_openings: Final = on_openings
         self._on_stopped: Final = on_stopped
         self._running = False
         self._busy = False  # a batch runs that has to be over before the next is asked for
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def limit_to(self, connections: int) -> None:
-        """Have no more than so many under way, if that is less than before; call before `start`."""
-        self._limit = min(self._limit, connections)
+    def limit_to(self, connections: int, count: Callable[[], int]) -> None:
+        """Pull only while fewer than so many connections are busy, too; call before `start`.
+
+        Args:
+            connections: How many at most.
+            count: How many are; may fall only where a connection ends.
+        """
+        self._busy_limit = connections
+        self._count_busy = count
 
     def start(self) -> None:
         """Begin to pull."""
@@ -69,6 +77,8 @@ class Puller:
             self._on_stopped()
         elif not self.pulling and not self._busy:
             room = self._limit - self.active
+            if self._count_busy is not None:
+                room = min(room, self._busy_limit - self._count_busy())
             if room > 0:
                 self.pulling = True
                 self._layer.pull(self.queue, min(room, self.batch.size), self._on_entries)

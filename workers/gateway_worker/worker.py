@@ -115,9 +115,11 @@ class Worker:
         """
         self._loop = asyncio.get_running_loop()
         self.application = load_app(self._config)
-        if isinstance(self.application, WsgiBridge) and "http" in self._pullers:
-            # As many may wait for a thread as have one: more could run elsewhere meanwhile.
-            self._pullers["http"].limit_to(2 * self.application.threads)
+        bridge = self.application
+        if isinstance(bridge, WsgiBridge) and "http" in self._pullers:
+            # As many may wait for a thread as have one: more could run elsewhere meanwhile. Those
+            # whose client has yet to send a body need none: however many, they keep nobody out.
+            self._pullers["http"].limit_to(2 * bridge.threads, lambda: bridge.busy)
         self._lifespan = Lifespan(
             self.application, self._config.lifespan, self._config.lifespan_timeout_s
         )

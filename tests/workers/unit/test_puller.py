@@ -27,14 +27,15 @@ class _Worker:
             return await self._batches.get()
 
 
-async def _worker(entries: int, limit: int = 100) -> _Worker:
+async def _worker(entries: int, limit: int = 100, *, start: bool = True) -> _Worker:
     layer = MemoryLayer(MemoryBroker())
     await layer.start()
     for _ in range(entries):
         layer.push("q", b"", lambda _place: None)
     worker = _Worker(layer, limit)
     worker.puller.batch.ran(1, 0.000_1)  # known to be quick; two are asked for
-    worker.puller.start()
+    if start:
+        worker.puller.start()
     return worker
 
 
@@ -58,9 +59,22 @@ async def test_an_ended_connection_makes_room_for_the_next() -> None:
     assert (await worker.next_batch())[0] == 1
 
 
-async def test_a_limit_can_be_lowered_but_not_raised() -> None:
-    worker = await _worker(entries=3, limit=0)
-    worker.puller.limit_to(5)
-    worker.puller.active = 1
-    worker.puller.ended()  # would ask for what there is, had there come room
+async def test_no_more_is_asked_for_than_may_be_busy() -> None:
+    worker = await _worker(entries=3, start=False)
+    worker.puller.limit_to(4, lambda: 3)
+    worker.puller.start()
+    assert (await worker.next_batch())[0] == 1
+
+
+async def test_with_as_many_busy_as_may_be_nothing_is_asked_for() -> None:
+    worker = await _worker(entries=3, start=False)
+    worker.puller.limit_to(4, lambda: 4)
+    worker.puller.start()
+    assert not worker.puller.pulling
+
+
+async def test_a_limit_of_the_busy_does_not_raise_that_of_all() -> None:
+    worker = await _worker(entries=3, limit=0, start=False)
+    worker.puller.limit_to(5, lambda: 0)
+    worker.puller.start()
     assert not worker.puller.pulling

@@ -29,6 +29,10 @@ class WsgiBridge:
     `ClientDisconnected`, an OSError.
 
     WebSockets are refused with 403. At the end of the lifespan the threads end.
+
+    Attributes:
+        threads: How many there are at most.
+        busy: Requests that have a thread or wait for one; not those that wait for their body.
     """
 
     def __init__(self, app: WsgiApp, threads: int = DEFAULT_THREADS) -> None:
@@ -40,6 +44,7 @@ class WsgiBridge:
         """
         self._app: Final = app
         self.threads: Final = threads
+        self.busy = 0
         self._pool: Final = Threads(threads)
         self._environ: Final = EnvironBuilder(
             {
@@ -94,8 +99,12 @@ class WsgiBridge:
         if not await exchange.prepare_input(receive):
             return
         context = copy_context()
-        self._pool.run(lambda: context.run(exchange.run))
-        await exchange.serve(receive, send)
+        self.busy += 1
+        try:
+            self._pool.run(lambda: context.run(exchange.run))
+            await exchange.serve(receive, send)
+        finally:
+            self.busy -= 1
 
     async def _live(
         self,
