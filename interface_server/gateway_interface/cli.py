@@ -221,7 +221,8 @@ main = GatewayCommand(
         ),
         _interface(
             "retry_body_bytes",
-            "Largest body of an idempotent request that is repeated when its worker dies; 0: none",
+            "Largest body of an idempotent request that is repeated when its worker dies; 0: no "
+            "request is, with or without a body",
             _SURVIVAL,
         ),
         _interface(

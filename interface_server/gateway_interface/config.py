@@ -119,7 +119,8 @@ class InterfaceConfig:
     """How long sockets stay open without Redis; then WebSockets are closed with 1013."""
 
     retry_body_bytes: int = 65_536
-    """An idempotent request whose worker died is repeated if its body is no larger."""
+    """An idempotent request whose worker died is repeated if its body is no larger; with 0 no
+    request is."""
 
     retry_idempotency_key: bool = False
     """Repeat requests of any method that carry an Idempotency-Key, too."""

@@ -193,14 +193,16 @@ class HttpConnection(asyncio.Protocol):
             return
         keep_alive = head.keep_alive and not services.draining
         config = services.config
-        by_key = config.retry_idempotency_key
+        spare_bytes = -1
+        if config.retry_body_bytes and may_repeat(head, by_key=config.retry_idempotency_key):
+            spare_bytes = config.retry_body_bytes
         exchange = HttpExchange(
             self,
             head,
             services.ids.new(),
             services.limits.window_bytes,
             keep_alive=keep_alive,
-            spare_bytes=config.retry_body_bytes if may_repeat(head, by_key=by_key) else 0,
+            spare_bytes=spare_bytes,
             sse_resume=config.sse_resume,
         )
         body = b""
@@ -210,6 +212,7 @@ class HttpConnection(asyncio.Protocol):
             body = self._first_of_body(exchange)
             if self._phase is not _HEAD:
                 return
+            exchange.open_with(len(body))
         services.requests += 1
         self._exchange = exchange
         self._phase = _EXCHANGE

@@ -12,7 +12,7 @@ from gateway_layer.codec import Message, pack, unpack
 from gateway_layer.errors import ProtocolError
 from gateway_layer.node import Node
 from gateway_layer.owner import OpeningSession
-from gateway_layer.wire import EVENT_OVERHEAD
+from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD
 
 _log = logging.getLogger("gateway.interface")
 
@@ -113,9 +113,9 @@ class HttpExchange(OpeningSession):
     KEEPS_EVENTS = False  # a next instance needs the whole body, not what the last left of it
 
     __slots__ = (
+        "_later",
         "_requester",
         "_resumes",
-        "_sent",
         "_spare",
         "_splicing",
         "_stream",
@@ -133,7 +133,7 @@ class HttpExchange(OpeningSession):
         window: int,
         *,
         keep_alive: bool,
-        spare_bytes: int = 0,
+        spare_bytes: int = -1,
         sse_resume: bool = False,
     ) -> None:
         """Begin an exchange that nobody has claimed.
@@ -144,8 +144,8 @@ class HttpExchange(OpeningSession):
             connection: The exchange's id.
             window: Cost of events that the worker may have under way to the client.
             keep_alive: The client's connection may serve another request.
-            spare_bytes: How much of the body behind the opening may be kept for another worker;
-                0 also where the request may not be repeated.
+            spare_bytes: How much of the body may be kept for another worker; -1 where the request
+                may not be repeated.
             sse_resume: If the answer to this GET is an event stream, and its worker goes, another
                 worker may go on with it.
         """
@@ -154,7 +154,7 @@ class HttpExchange(OpeningSession):
         self.head = head
         self.writer = ResponseWriter(head.method, head.http_version, keep_alive)
         self._spare = spare_bytes
-        self._sent: list[tuple[list[Message], int]] | None = None
+        self._later: bytearray | None = None  # of the body, what came behind the opening
         self._resumes = sse_resume and head.method == "GET" and head.content_length == 0
         self._stream: EventStream | None = None
         self._splicing = False
@@ -179,25 +179,28 @@ class HttpExchange(OpeningSession):
 
     def emit_body(self, piece: bytes) -> None:
         """Pass a piece of the body on."""
-        event: Message = {"type": "http.request", "body": piece, "more_body": True}
         self._requester.node.outlet.room -= len(piece)
-        self._emit_and_keep(event, EVENT_OVERHEAD + len(piece))
+        if self._repeats(len(piece)):
+            self._later = self._later or bytearray()
+            self._later += piece
+        self.emit([_piece(piece)], EVENT_OVERHEAD + len(piece))
 
     def emit_body_end(self) -> None:
         """Say that the body is complete."""
         self.body_ended = True
-        self._emit_and_keep(_LAST_PIECE, EVENT_OVERHEAD)
+        self.emit([_LAST_PIECE], EVENT_OVERHEAD)
 
-    def _emit_and_keep(self, event: Message, cost: int) -> None:
-        """Send a piece of the body, and keep it as long as another worker may need it."""
-        parts = [event]
-        if self._spare > 0:
-            self._spare -= cost
-            if self._spare > 0:
-                self._sent = [*(self._sent or ()), (parts, cost)]
-            else:
-                self._sent = None  # too large: this request is answered by this worker or by none
-        self.emit(parts, cost)
+    def open_with(self, size: int) -> None:
+        """Count what travels with the opening, which is kept with it."""
+        self._repeats(size)
+
+    def _repeats(self, size: int) -> bool:
+        """Count more of the body; once it is too large, this worker answers or nobody does."""
+        if self._spare >= 0:
+            self._spare -= size
+            if self._spare < 0:
+                self._later = None
+        return self._spare >= 0
 
     def disconnect(self) -> None:
         """The client has left, or gets no answer of the application any more."""
@@ -285,7 +288,7 @@ class HttpExchange(OpeningSession):
             return False
         if self._stream is not None:
             return self._stream.resumable
-        return self._spare > 0 and not self.writer.started
+        return self._spare >= 0 and not self.writer.started
 
     @property
     def _tries(self) -> int:
@@ -306,8 +309,12 @@ class HttpExchange(OpeningSession):
     def next_epoch(self) -> int:
         """Begin a new opening: the next instance gets the body from its beginning."""
         self._journal = None
-        if self._sent is not None:
-            self._held = deque(self._sent)
+        if self._spare >= 0 and self.opening is not None and self.opening.more:
+            later = bytes(self._later or b"")
+            pieces = [later[at : at + CHUNK_BYTES] for at in range(0, len(later), CHUNK_BYTES)]
+            self._held = deque(([_piece(one)], EVENT_OVERHEAD + len(one)) for one in pieces)
+            if self.body_ended:
+                self._held.append(([_LAST_PIECE], EVENT_OVERHEAD))
         return super().next_epoch()
 
     def on_room(self) -> None:
@@ -343,7 +350,7 @@ class HttpExchange(OpeningSession):
     def on_claimed(self) -> None:
         """A worker has the request."""
         self._requester.claimed()
-        if self._spare <= 0 and not self._resumes:
+        if self._spare < 0 and not self._resumes:
             self.opening = None
 
     def on_confirmed(self, seq: int) -> None:
@@ -395,6 +402,11 @@ class HttpExchange(OpeningSession):
     def on_unavailable(self) -> None:
         """Redis is away."""
         self._requester.fail(503, "the gateway has no connection to its workers", retry_after=True)
+
+
+def _piece(body: bytes) -> Message:
+    """Return the event of a part of the body that is not the last."""
+    return {"type": "http.request", "body": body, "more_body": True}
 
 
 def _is_last(event: Message) -> bool:

@@ -313,14 +313,44 @@ def test_request_is_repeated_twice_at_most(gateway: Gateway) -> None:
     gateway.interface.wait_for("workers die of this request: GET '/once'")
 
 
-def test_larger_body_than_may_be_kept_is_502(start: StartGateway) -> None:
-    gateway = start(app=APP, interface=("--retry-body", "10000"))
+def put(gateway: Gateway, size: int, *fields: str, apart: bool) -> int:
+    """Return the status of a PUT whose worker dies; its body comes with the head, or later."""
+    head = request("/once", f"content-length: {size}", *fields, method="PUT")
     with gateway.connect() as client:
-        client.send(request("/once?large", "content-length: 30000", method="PUT"))
-        for _ in range(3):
-            time.sleep(0.05)
-            client.send(b"x" * 10_000)
-        assert client.answer().status == 502
+        if not apart:
+            client.send(head + b"x" * size)
+            return client.answer().status
+        client.send(head)
+        assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
+        for at in range(0, size, 4000):
+            client.send(b"x" * min(4000, size - at))
+        answer = client.answer()
+        assert answer.status != 200 or answer.body == b"1 %d" % size
+        return answer.status
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize(("size", "status"), [(20_000, 200), (20_001, 502)])
+def test_body_is_kept_up_to_its_limit(
+    start: StartGateway, size: int, status: int, apart: bool
+) -> None:
+    gateway = start(app=APP, interface=("--retry-body", "20000"))
+    fields = ("expect: 100-continue",) if apart else ()
+    assert put(gateway, size, *fields, apart=apart) == status
+
+
+def test_end_of_a_body_that_came_after_the_opening_is_repeated(gateway: Gateway) -> None:
+    with gateway.connect() as client:
+        client.send(request("/once", "transfer-encoding: chunked", method="PUT"))
+        client.send(b"5\r\nhello\r\n")
+        time.sleep(0.05)
+        client.send(b"0\r\n\r\n")
+        assert client.answer().body == b"1 5"
+
+
+def test_nothing_is_repeated_where_no_body_may_be(start: StartGateway) -> None:
+    gateway = start(app=APP, interface=("--retry-body", "0"))
+    assert gateway.request("/once").status == 502
 
 
 def test_post_is_not_repeated(gateway: Gateway) -> None:
