@@ -20,9 +20,6 @@ from tests.chaos.scale import Scale
 from tests.end_to_end.processes import TIMEOUT_S, Command, wait_until
 
 _HTTP = (200, 503)
-_NOT_CLAIMED = 504
-"""Of a POST that Redis gave to a worker whose connection was cut then: whether it was started is
-known to nobody, so it waits for its deadline and is not sent to another."""
 _GROUP_S = 20.0
 _DISTURB_EVERY_S = 0.25
 
@@ -112,8 +109,7 @@ def bad_network(folder: Path, scale: Scale) -> list[Row]:
     told = ", ".join(f"{count} x {kind}" for kind, count in faults.items())
     return [
         *judge.sockets(report),
-        *judge.requests(report, allowed=_HTTP, methods="GET"),
-        *judge.requests(report, allowed=(*_HTTP, _NOT_CLAIMED), methods="POST"),
+        *judge.requests(report, allowed=_HTTP),
         judge.posts_once(posts),
         judge.at_least("faults of the network", min(faults.values()), 1, note=told),
     ]
