@@ -109,6 +109,22 @@ def test_requests_before_redis_is_there_wait_and_are_503(
     wait_until(lambda: ask().status == 200, "an answer")
 
 
+def test_request_before_redis_is_there_is_served_when_it_comes(
+    launch: Launcher, redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    redis_server.kill()
+    path = tmp_path / "interface.sock"
+    interface = launch.run("gateway-interface", "--bind", f"unix:{path}", *launch.layer)
+    launch.worker(ready=False)
+    with RawClient(socket.socket(socket.AF_UNIX)) as client:
+        client.sock.settimeout(TIMEOUT_S)
+        wait_until(lambda: client.sock.connect_ex(str(path)) == 0, "the socket")
+        client.send(request("/hello"))
+        redis_server.start()
+        assert client.answer().status == 200
+    interface.wait_ready()
+
+
 def test_request_under_way_when_redis_dies_gets_its_answer(
     gateway: Gateway, redis_server: EmbeddedServer
 ) -> None:

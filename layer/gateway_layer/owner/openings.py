@@ -113,7 +113,7 @@ class Openings:
         self._capacity: Final = capacity
         self._deadline_ms: Final = int(deadline_s * 1000)
         self._resume_s: Final = resume_s
-        self._waiting: dict[OpeningSession, None] = {}  # for Redis
+        self._waiting: dict[OpeningSession, float] = {}  # for Redis -> deadline
         self._returning: dict[OpeningSession, float] = {}  # -> deadline; in a queue
         self._turn: dict[OpeningSession, float] = {}  # -> deadline; until others have returned
         self._to_look: deque[tuple[OpeningSession, bytes, str, float]] = deque()
@@ -193,8 +193,10 @@ class Openings:
 
     def _wait_for_redis(self, session: OpeningSession) -> None:
         session.entry = b""
-        if len(self._waiting) < self._capacity or session.resumed:
-            self._waiting[session] = None
+        opening = session.opening
+        if opening is not None and (len(self._waiting) < self._capacity or session.resumed):
+            left_s = (opening.deadline_ms - self._layer.now_ms()) / 1000
+            self._waiting[session] = asyncio.get_running_loop().time() + left_s
         else:
             session.on_unavailable()
 
@@ -258,8 +260,12 @@ class Openings:
     def push_waiting(self) -> None:
         """Push what waited for Redis."""
         pushed, self._waiting = self._waiting, {}
-        for session in pushed:
+        now = asyncio.get_running_loop().time()
+        for session, deadline in pushed.items():
             if session.state is State.QUEUED and session.opening is not None:
+                # Redis's clock is another now: before the first connection it was unknown.
+                deadline_ms = self._layer.now_ms() + int((deadline - now) * 1000)
+                session.opening = session.opening._replace(deadline_ms=deadline_ms)
                 self._push(session, session.opening)
 
     def redis_was_away(self) -> bool:
