@@ -14,7 +14,7 @@ Everything here runs in one event loop; nothing but the coroutines ever waits.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from gateway_layer.codec import Message, pack_message
@@ -69,6 +69,11 @@ class ChannelLayer(ABC):
     @abstractmethod
     def available(self) -> bool:
         """Whether entries can be written now."""
+
+    @property
+    def living(self) -> Collection[str]:
+        """Processes that were alive a moment ago, this one too; as far as it is known."""
+        return ()
 
     @abstractmethod
     async def start(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from gateway_layer.base import PULL_TIMEOUT_S, ChannelLayer, OnEntries, OnPushed
 from gateway_layer.errors import LayerUnavailable
@@ -70,6 +70,11 @@ class MemoryLayer(ChannelLayer):
     def available(self) -> bool:
         """See the contract."""
         return self.broker.reachable and self.pid in self.broker.layers
+
+    @property
+    def living(self) -> Collection[str]:
+        """See the contract."""
+        return self.broker.layers
 
     async def start(self) -> None:
         """See the contract."""

@@ -86,7 +86,7 @@ class Node:
         on_dead: Called with the pid of a process that died, after its sessions were told.
         on_lost: Called when Redis went away, or lost what it held; sessions outlive that.
         on_available: Called when the layer can be used again, after `on_lost`.
-        on_pull_lost: Called when a peer may have taken openings that never came there.
+        on_pull_lost: Called when a process may have taken openings that never came there.
         on_fenced: Called when this process was held for dead, after its sessions were told.
     """
 
@@ -112,6 +112,7 @@ class Node:
         self._dirty: list[Session] = []
         self._named: set[str] = set()
         self._flush_due = False
+        self._pull_lost = False  # and not everybody has heard of it
         layer.on_inbox = self._on_inbox
         layer.on_pushes = self._on_pushes
         layer.on_peer_dead = self._on_peer_dead
@@ -393,6 +394,8 @@ class Node:
         for peer, link in self._links.items():
             link.suspect(inbox=True)
             self._link_due(peer)
+        if self._pull_lost:
+            self._tell_of_pull()
         self.on_available()
 
     def _on_fenced(self) -> None:
@@ -406,11 +409,19 @@ class Node:
         self.on_fenced()
 
     def _tell_of_pull(self) -> None:
-        """Tell all peers that openings of theirs may be lost on their way out of a queue."""
-        entry = write_entry(self.layer.head, None, [pack(("", LOST, 0))])
-        with contextlib.suppress(LayerUnavailable):  # then Redis was away, and they look anyway
-            for peer in self._links:
-                self.layer.deliver(peer, entry)
+        """Tell everybody that openings of theirs may be lost on their way out of a queue.
+
+        Also who has no link to this process: its first opening may be among them.
+        """
+        layer = self.layer
+        entry = write_entry(layer.head, None, [pack(("", LOST, 0))])
+        try:
+            for peer in {*self._links, *layer.living} - {layer.pid}:
+                layer.deliver(peer, entry)
+        except LayerUnavailable:
+            self._pull_lost = True  # only this process has lost Redis, perhaps: nobody else looks
+        else:
+            self._pull_lost = False
 
     def _of_peer(self, peer: str) -> list[Session]:
         return [one for one in self.sessions.values() if one.peer == peer]

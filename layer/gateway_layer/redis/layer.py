@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from gateway_layer.base import PULL_TIMEOUT_S, ChannelLayer, OnEntries, OnPushed
@@ -102,6 +102,7 @@ class RedisLayer(ChannelLayer):
         self._read_timer: asyncio.TimerHandle | None = None
         self._queues: dict[str, Backlog] = {}
         self._clock_offset_ms = 0.0
+        self._living: Collection[str] = ()
         self._data_id = ""
         self._started = False
         self._ready = False
@@ -115,6 +116,11 @@ class RedisLayer(ChannelLayer):
     def available(self) -> bool:
         """See the contract."""
         return self._ready
+
+    @property
+    def living(self) -> Collection[str]:
+        """See the contract."""
+        return self._living
 
     async def start(self) -> None:
         """See the contract. Waits for as long as Redis cannot be reached, trying again."""
@@ -230,6 +236,7 @@ class RedisLayer(ChannelLayer):
         if self._closing:
             return
         self._clock_offset_ms = renewal.clock_offset_ms
+        self._living = renewal.alive
         if renewal.fenced:
             self._on_held_for_dead()
             return

@@ -381,3 +381,29 @@ async def test_sessions_outlive_a_loss_of_redis(pair: Pair) -> None:
     assert told == ["lost", "available"]
     assert (owner.told("lost"), runner.told("lost")) == ([], [])
     assert (len(runner.inbox), owner.events) == (1, [event("to the client")])
+
+
+# Pulls that were cut.
+
+
+async def test_pull_that_was_cut_is_told_to_who_has_no_link(pair: Pair) -> None:
+    told: list[str] = []
+    pair.interface.on_pull_lost = lambda: told.append("interface")
+    pair.worker.on_pull_lost = lambda: told.append("worker")
+    pair.layers[1].on_pull_lost()
+    await settled()
+    assert told == ["interface"]
+
+
+async def test_pull_that_was_cut_with_all_else_is_told_when_redis_is_back(pair: Pair) -> None:
+    told: list[str] = []
+    pair.interface.on_pull_lost = lambda: told.append("interface")
+    pair.layers[1].full = True
+    pair.layers[1].on_pull_lost()
+    await settled()
+    assert told == []
+    pair.layers[1].full = False
+    pair.layers[1].on_available()
+    pair.layers[1].on_available()
+    await settled()
+    assert told == ["interface"]
