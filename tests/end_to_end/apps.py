@@ -314,6 +314,20 @@ async def ws_held(scope: Scope, receive: Receive, send: Send) -> None:
     await ws_echo(scope, receive, send)
 
 
+BURST_BYTES = 8_000_000
+
+
+@websocket("/bursts")
+async def ws_bursts(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send more at a time than all buffers hold, with pauses, from when a gate opens."""
+    await accept(receive, send)
+    await gate(scope)
+    while True:
+        for _ in range(BURST_BYTES // 20_000):
+            await send({"type": "websocket.send", "bytes": bytes(20_000)})
+        await asyncio.sleep(0.4)
+
+
 @websocket("/refuse")
 async def ws_refuse(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()

@@ -26,7 +26,9 @@ def close_frame(code: int) -> bytes:
 
 def read_frame(client: RawClient) -> tuple[int, bytes]:
     opcode, length = client.exactly(2)
-    assert length < 126
+    assert length < 127
+    if length == 126:  # RFC 6455 5.2: two bytes more
+        (length,) = struct.unpack("!H", client.exactly(2))
     return opcode, client.exactly(length)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.end_to_end.apps import BURST_BYTES
 from tests.end_to_end.processes import Command, Gateway, RawClient, request, wait_until
 from tests.end_to_end.raw_websocket import (
     FIN_TEXT,
@@ -148,6 +149,30 @@ def test_client_that_answers_no_ping_is_gone(strict: Gateway) -> None:
     client, _ = open_raw(strict, "/echo?dead")
     with client:
         assert strict.launcher.wait_for_note("dead") == ["websocket.disconnect 1006 "]
+
+
+def test_client_that_takes_what_is_sent_has_its_time_to_answer_a_ping(gateway: Gateway) -> None:
+    timeout_s = 2.0
+    options = ("--ws-ping-interval", "0.3", "--ws-ping-timeout", f"{timeout_s}")
+    interface = gateway.launcher.interface(*options)
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        sock.settimeout(30)
+        sock.connect(interface.address)
+        client = RawClient(sock)
+        client.send(request("/bursts?bursts", *HANDSHAKE))
+        client.until(b"\r\n\r\n")
+        assert read_frame(client)[0] == PING
+        pinged = time.monotonic()
+        gateway.launcher.open_gate("bursts")
+        # Each burst fills the buffers, and each pause empties them. The ping is not answered, so
+        # the client may be cut, but not before.
+        taken = 0
+        while time.monotonic() < pinged + timeout_s:
+            taken += len(read_frame(client)[1])
+            time.sleep(0.0005)  # slower than the application
+    assert taken > 2 * BURST_BYTES
+    assert interface.end() == 0
 
 
 def test_client_that_answers_pings_stays(strict: Gateway) -> None:
