@@ -48,6 +48,8 @@ FRAMES: dict[str, tuple[int, tuple[str, ...]]] = {
     "Done": (wire.DONE, wire.Done._fields),
     "Release": (wire.RELEASE, wire.Release._fields),
     "Detach": (wire.DETACH, wire.Detach._fields),
+    "Handled": (wire.HANDLED, wire.Handled._fields),
+    "Listen": (wire.LISTEN, wire.Listen._fields),
     "Released": (wire.RELEASED, wire.Released._fields),
     "Events": (wire.EVENTS, wire.Events._fields),
     "Credit": (wire.CREDIT, wire.Credit._fields),

@@ -161,7 +161,7 @@ class HttpConnection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is not None:
             if exchange.state is State.DETACHED:
-                self.reopen()
+                self.reopen(suspect=False)
                 return
             if unsent:
                 exchange.drained(unsent)
@@ -317,11 +317,14 @@ class HttpConnection(asyncio.Protocol):
             else:
                 self._set_deadline(exchange)
 
-    def reopen(self) -> None:
+    def reopen(self, *, suspect: bool) -> None:
         """Have another worker answer the request, or go on with its answer.
 
         Where the client has still to take what the last worker sent, when it has: credit counts
         from the start with each worker, so that the windows of several could wait for the client.
+
+        Args:
+            suspect: As for `Openings.reopen`.
         """
         if self._exchange is None:
             return
@@ -330,7 +333,7 @@ class HttpConnection(asyncio.Protocol):
             self._exchange.detach()
         else:
             self.deadline = self._services.loop.time() + self._services.config.queue_deadline_s
-            self._services.openings.reopen(self._exchange, paced=False)
+            self._services.openings.reopen(self._exchange, suspect=suspect)
 
     def room(self) -> None:
         """More of the body may be read."""
@@ -377,6 +380,8 @@ class HttpConnection(asyncio.Protocol):
         self._exchange = None
         exchange.state = State.CLOSED
         del self.node.sessions[exchange.connection]
+        if exchange.resumed:  # claimed and answered in one turn, its return is not over yet
+            self._services.openings.forget(exchange)
         if self._services.access_log is not None:
             self._log(exchange.head, writer.status)
         if not exchange.body_ended:

@@ -55,7 +55,7 @@ class Requester(Protocol):
     def refused(self) -> None:
         """A worker gave the opening back."""
 
-    def reopen(self) -> None:
+    def reopen(self, *, suspect: bool) -> None:
         """Have another worker answer the request."""
 
     def room(self) -> None:
@@ -297,14 +297,14 @@ class HttpExchange(OpeningSession):
 
     def _reopen(self) -> None:
         """Have another worker answer, or go on with the event stream as with a client come back."""
-        stream = self._stream
+        stream, suspect = self._stream, self._tries == _TRIES - 1
         if stream is not None:
             assert self.opening is not None, "kept where an event stream may go on"
             stream.restart()
             self._splicing = True
             raw_scope = _with_last_event_id(self.opening.raw_scope, stream.last_event_id)
             self.opening = self.opening._replace(raw_scope=raw_scope)
-        self._requester.reopen()
+        self._requester.reopen(suspect=suspect)
 
     def next_epoch(self) -> int:
         """Begin a new opening: the next instance gets the body from its beginning."""

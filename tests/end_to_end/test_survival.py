@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from signal import SIGHUP, SIGKILL, SIGTERM
 
 import pytest
@@ -111,6 +111,25 @@ async def test_connection_that_workers_die_of_is_closed_and_named(gateway: Gatew
         assert len([one for one in gateway.launcher.notes("poison") if "connected" in one]) == 3
         gateway.interface.wait_for("workers die of this connection, closed: connection=")
         assert await other.ask() == 2
+
+
+async def test_connection_that_workers_die_of_takes_no_other_with_it(start: StartGateway) -> None:
+    gateway = start(app=APP, worker=("--processes", "2"))
+
+    async def talk(client: Counter) -> None:
+        for expected in range(1, 10_000):
+            assert await client.ask() == expected
+            if given_up.is_set():
+                return
+
+    given_up = asyncio.Event()
+    async with AsyncExitStack() as stack, counting(gateway, "poison") as poison:
+        others = [await stack.enter_async_context(counting(gateway)) for _ in range(30)]
+        talks = [asyncio.create_task(talk(one)) for one in others]
+        await poison.socket.send("die")
+        assert await poison.closed() == 1011
+        given_up.set()
+        await asyncio.gather(*talks)
 
 
 async def test_connection_is_given_up_when_no_worker_comes(start: StartGateway) -> None:

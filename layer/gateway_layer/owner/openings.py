@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from gateway_layer.base import ChannelLayer
 from gateway_layer.errors import LayerUnavailable
+from gateway_layer.owner.trials import Trials
 from gateway_layer.session import InterfaceSession, State
 from gateway_layer.wire import OPEN, write_opening
 
@@ -116,6 +117,7 @@ class Openings:
         self._waiting: dict[OpeningSession, float] = {}  # for Redis -> deadline
         self._returning: dict[OpeningSession, float] = {}  # -> deadline; in a queue
         self._turn: dict[OpeningSession, float] = {}  # -> deadline; until others have returned
+        self._trials: Final[Trials[OpeningSession]] = Trials(self._return)
         self._to_look: deque[tuple[OpeningSession, bytes, str, float]] = deque()
         self._looking = False
         self._returned_s = float("-inf")
@@ -138,21 +140,30 @@ class Openings:
         session.opening = Opening(queue, kind, raw_scope, body, more, deadline_ms)
         self._push(session, session.opening)
 
-    def reopen(self, session: OpeningSession, *, paced: bool) -> None:
+    def reopen(
+        self, session: OpeningSession, *, paced: bool = False, suspect: bool = False
+    ) -> None:
         """Ask for another instance, for a connection whose last one is gone.
 
         Args:
             session: It has an opening.
             paced: It may wait for its turn, and for `resume_s`; expiry is told by
                 `on_expired`. Without, the opening has a deadline like the first.
+            suspect: The next death over it would be its last: no other suspect is in a queue, or
+                has just been taken, while it is.
         """
-        if session in self._turn:
+        if session in self._turn or session in self._trials.waiting:
             return
         self._returning.pop(session, None)
+        self._trials.over(session)
         self.repeated += 1
         session.resumed += 1
-        if paced:
-            self._turn[session] = asyncio.get_running_loop().time() + self._resume_s
+        now = asyncio.get_running_loop().time()
+        if suspect:
+            session.detach()
+            self._trials.add(session, now + (self._resume_s if paced else self._deadline_ms / 1000))
+        elif paced:
+            self._turn[session] = now + self._resume_s
             session.detach()
             self._next_turn()
         else:
@@ -161,8 +172,15 @@ class Openings:
     def _next_turn(self) -> None:
         while self._turn and len(self._returning) < _RETURNING:
             session = next(iter(self._turn))
-            self._returning[session] = self._turn.pop(session)
-            self._renew(session, int(self._resume_s * 1000))
+            self._return(session, self._turn.pop(session))
+
+    def _return(self, session: OpeningSession, deadline: float) -> None:
+        self._returning[session] = deadline
+        self._renew(session, int((deadline - asyncio.get_running_loop().time()) * 1000))
+
+    def proven(self, session: OpeningSession) -> None:
+        """A worker has lived through what the connection had for it."""
+        self._trials.over(session)
 
     def _renew(self, session: OpeningSession, deadline_ms: int) -> None:
         assert session.opening is not None, "kept as long as the session may be opened again"
@@ -213,6 +231,7 @@ class Openings:
         """A worker has the connection."""
         session.entry = b""
         if self._returning and self._returning.pop(session, None) is not None:
+            self._trials.claimed(session)
             self._next_turn()
 
     def forget(self, session: OpeningSession) -> None:
@@ -222,6 +241,7 @@ class Openings:
         session.entry = b""
         self._waiting.pop(session, None)
         self._turn.pop(session, None)
+        self._trials.over(session)
         if self._returning.pop(session, None) is not None:
             self._next_turn()
 
@@ -280,7 +300,7 @@ class Openings:
             now: The loop's clock.
             sessions: All of this server.
         """
-        for waiting in (self._returning, self._turn):
+        for waiting in (self._returning, self._turn, self._trials.waiting):
             for session in [one for one, deadline in waiting.items() if deadline <= now]:
                 waiting.pop(session, None)
                 session.on_expired()

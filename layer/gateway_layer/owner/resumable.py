@@ -259,7 +259,8 @@ class ResumableSession(ChannelledSession, Pushable):
         return epoch
 
     def _reopen(self) -> None:
-        self.owner.openings.reopen(self, paced=self.phase is not _WAITING)
+        paced, suspect = self.phase is not _WAITING, self._deaths == _DEATHS - 1
+        self.owner.openings.reopen(self, paced=paced, suspect=suspect)
         if self.phase is _WAITING:
             self.deadline = self.owner.loop.time() + self.owner.bounds.queue_deadline_s
 
@@ -272,6 +273,8 @@ class ResumableSession(ChannelledSession, Pushable):
         if self.phase is _OPEN:
             self.set_deadline()
             self.on_room()
+            if self._deaths and not self.waiting:
+                self.owner.openings.proven(self)  # there is nothing that it could die of
 
     def _on_events_of_the_left(self, events: tuple[Message, ...]) -> None:
         """The client has left: let an instance accept, so that it hears of that, and no more."""
@@ -341,8 +344,9 @@ class ResumableSession(ChannelledSession, Pushable):
 
     def on_confirmed(self, seq: int) -> None:
         """The application has consumed."""
-        if seq:
+        if seq and self._deaths:
             self._deaths = 0
+            self.owner.openings.proven(self)
         self.read_on()
         if self.left and not self.waiting:
             self._forget()

@@ -155,8 +155,8 @@ def test_who_does_not_know_this_generation_has_nothing_to_say_of_it(
     ours, theirs = met
     lose(ours)
     ours.receive(LinkHeader(theirs.gen, 0, 0, 99, FLAG_WANT | FLAG_ANSWER), 0)
-    assert not ours.due
     assert not ours.settled
+    assert [header.flags for header, _frames in ours.take_output()] == [FLAG_ACK]
 
 
 @pytest.mark.parametrize(
