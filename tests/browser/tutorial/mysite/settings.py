@@ -9,6 +9,7 @@ DEBUG = True
 ALLOWED_HOSTS: list[str] = []
 
 INSTALLED_APPS = [
+    "daphne",
     "chat",
     "django.contrib.admin",
     "django.contrib.auth",
