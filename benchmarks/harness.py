@@ -122,11 +122,17 @@ def gunicorn(app: str, *, module: str = "apps") -> Iterator[Subject]:
 
 @contextmanager
 def gateway(
-    app: str, *, http: str = "auto", workers: int = 1, module: str = "apps"
+    app: str,
+    *,
+    http: str = "auto",
+    workers: int = 1,
+    module: str = "apps",
+    worker_options: tuple[str, ...] = (),
 ) -> Iterator[Subject]:
     """Serve `benchmarks.<module>:<app>` with one interface server, `workers` workers and a Redis.
 
     The Redis is its own: nothing else is in its memory, CPU time and command counts.
+    `worker_options` are more of gateway-worker's.
     """
     port, admin_port = _free_port(), _free_port()
     binaries = Path(sys.executable).parent
@@ -139,6 +145,7 @@ def gateway(
         interface = stack.enter_context(_process(argv, scratch / "interface.log"))
         argv = [str(binaries / "gateway-worker"), f"benchmarks.{module}:{app}"]
         argv += ["--redis", server.url, "--processes", str(workers), "--app-dir", str(ROOT)]
+        argv += worker_options
         worker = stack.enter_context(_process(argv, scratch / "worker.log"))
         interface.wait_until(lambda: _answers_200(admin_port, "/readyz"), "to be ready")
         worker.wait_until(lambda: "ready" in worker.output(), "to be ready")

@@ -160,12 +160,14 @@ options = settings(
     Survival.TestCase.settings,
     max_examples=int(sys.argv[1]),
     phases=[Phase.generate],
+    report_multiple_bugs=False,
     database=None,
 )
 try:
     run_state_machine_as_test(Survival, settings=options)
 except AssertionError as error:
-    print(str(error).partition("\\n")[0])
+    found = error.args[0] if error.args else "an assertion"
+    print(found[0] if isinstance(found, list) else str(found).partition("\\n")[0])
     sys.exit(1)
 """
 

@@ -1,0 +1,179 @@
+"""Groups: Redis knows which processes have members of one, each process knows its own members."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Any, Final
+
+from gateway_layer.channels.base import GONE, GROUP_BACKLOG, LayerBase
+from gateway_layer.channels.entries import GROUP_MESSAGE, JOIN, PART
+from gateway_layer.channels.loop_state import LoopState
+from gateway_layer.channels.mailbox import now_ms
+from gateway_layer.channels.options import check_channel, check_group, client_of
+from gateway_layer.channels.plain import read_script
+from gateway_layer.errors import LayerUnavailable
+
+_GROUP_SEND: Final = read_script("group_send")
+
+_log = logging.getLogger("gateway.channels")
+
+
+class Groups(LayerBase):
+    """The extension `groups` of the channel layer specification."""
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Make a channel a member; every `group_send` after this has returned reaches it.
+
+        Once more, it renews the expiry.
+
+        Raises:
+            TypeError: Not a name of a group, or of a channel.
+            LayerUnavailable: Redis cannot be reached, or was lost before it answered.
+        """
+        check_group(group)
+        client = client_of(check_channel(channel))
+        state = self._state()
+        if client is None:
+            await self._register(state, group, "@" + channel, 1)
+        elif client == self._mailbox.client:
+            self._mailbox.join(group, channel)
+            await state.live()
+            await self._register(state, group, client, self._mailbox.count(group))
+        elif await self._join(state, group, client, channel):
+            # The inbox is in order: its owner knows the member before a later message comes.
+            await state.call(group, *self._register_command(group, client, 1, "NX"))
+
+    async def _join(self, state: LoopState, group: str, client: str, channel: str) -> bool:
+        """Tell another process of a member among its channels; False: that process is gone."""
+        done = await self._notify(state, client, (JOIN, group, channel))
+        borrowed = self._mailbox.borrowed.get(channel)
+        if done == GONE and borrowed is not None:
+            self._listening.discard(client)  # Redis was emptied, and its owner does not know
+            if await self._owner_listens(state, borrowed.connection):
+                done = await self._notify(state, client, (JOIN, group, channel))
+        if not done:
+            raise LayerUnavailable(f"the process of {channel} does not read what it is sent")
+        return done != GONE
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """End a membership; without one, and without Redis, it does nothing.
+
+        Nor does it while an instance of a gateway worker ends because its connection goes on
+        elsewhere: what it leaves then, the next instance is still in.
+
+        Raises:
+            TypeError: Not a name of a group, or of a channel.
+        """
+        check_group(group)
+        client = client_of(check_channel(channel))
+        borrowed = self._mailbox.borrowed.get(channel)
+        if borrowed is not None and borrowed.stays:
+            return
+        state = self._state()
+        try:
+            if client is None:
+                await self._register(state, group, "@" + channel, 0)
+            elif client != self._mailbox.client:
+                await self._notify(state, client, (PART, group, channel))
+            elif self._mailbox.part(group, channel):
+                await self._register(state, group, client, self._mailbox.count(group))
+        except LayerUnavailable as error:
+            # What is registered without members is found out at the next message to the group.
+            _log.debug("a membership ends later in redis group=%s reason=%s", group, error)
+
+    async def group_send(
+        self, group: str, message: dict[str, Any], *, exclude: Collection[str] = ()
+    ) -> None:
+        """Send a message to every member of a group: one entry a process, each its own dict.
+
+        Args:
+            group: A name.
+            message: As for `send`.
+            exclude: Channels that do not get it.
+
+        Raises:
+            AssertionError, TypeError, LayerUnavailable: As for `send`. Never ChannelFull: members
+                that are full go without, which is counted and logged.
+        """
+        check_group(group)
+        state = self._state()
+        payload = self._crypto.encrypt(state.packer.payload(message))
+        entry = (GROUP_MESSAGE, group, payload, tuple(exclude))
+        if len(self._hosts) == 1:
+            total, over, left = await self._give_to_all(state, group, entry)
+        else:
+            left, over = await self._members(state, group), 0
+            total = len(left)
+        if left:
+            gives = (
+                self._give(state, group, member, entry)
+                for member in left
+                if member[0] != "@" or member[1:] not in exclude
+            )
+            over += (await asyncio.gather(*gives)).count(False)
+        if over:
+            self._mailbox.dropped += over
+            _log.info("%s of %s channels over capacity in group %s", over, total, group)
+
+    async def _give_to_all(
+        self, state: LoopState, group: str, entry: tuple[Any, ...]
+    ) -> tuple[int, int, list[str]]:
+        """Give a group's message to all its processes, in one round trip.
+
+        Returns:
+            Number of members, how many were full, and which are left to be given it one by one.
+        """
+        now = now_ms()
+        total, full, left = await state.call(
+            *(group, "EVAL", _GROUP_SEND, 1, self._keys.group(group)[0]),
+            *(now - self._group_expiry_ms, self._expiry_ms, GROUP_BACKLOG, self.prefix),
+            state.packer.pack((now + self._expiry_ms, *entry)),
+        )
+        return total, full, [member.decode("ascii", "replace") for member in left]
+
+    async def group_channels_count(self, group: str) -> int:
+        """Return how many channels are members of a group.
+
+        Raises:
+            TypeError, LayerUnavailable: As for `group_add`.
+        """
+        check_group(group)
+        state = self._state()
+        members = await self._members(state, group)
+        if not members:
+            return 0
+        counts, *alive = await asyncio.gather(
+            state.call(group, "HMGET", self._keys.group(group)[1], *members),
+            *(
+                state.call(member, "EXISTS", self._keys.lease(member))
+                for member in members
+                if member[0] != "@"
+            ),
+        )
+        leases = iter(alive)
+        return sum(
+            int(count or 0)
+            for member, count in zip(members, counts, strict=True)
+            if member[0] == "@" or next(leases)
+        )
+
+    async def _members(self, state: LoopState, group: str) -> list[str]:
+        """Return the processes that have members of a group, and plain members as `@name`."""
+        oldest = now_ms() - self._group_expiry_ms
+        key = self._keys.group(group)[0]
+        # Never cached: an add that has returned must be seen.
+        members = await state.call(group, "ZRANGE", key, oldest, "+inf", "BYSCORE")
+        return [member.decode("ascii", "replace") for member in members]
+
+    async def _give(
+        self, state: LoopState, group: str, member: str, entry: tuple[Any, ...]
+    ) -> bool:
+        """Give a group's message to one process or plain channel; return whether it had room."""
+        if member[0] == "@":
+            return await self._send(state, member[1:], entry[2])
+        seen = now_ms()
+        done = await self._notify(state, member, entry)
+        if done == GONE:
+            # Forget the dead process, unless it comes back at this very moment.
+            await state.call(group, *self._register_command(group, member, 0, "", seen))
+        return bool(done)
