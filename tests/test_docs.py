@@ -22,6 +22,7 @@ from gateway_layer.redis.keys import Keys
 from gateway_worker import cli as worker_cli, dev
 from gateway_worker.consumers import configure, get_channel_layer
 from gateway_worker.core.schedule import MAX_BATCH
+from tests.model.mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -394,3 +395,8 @@ def test_setting_of_channels_makes_the_layer() -> None:
         assert isinstance(get_channel_layer(), RedisChannelLayer)
     finally:
         configure({})
+
+
+def test_mutations_are_those_that_are_tried() -> None:
+    rows = rows_of(section_of(GUARANTEES.read_text(), "## Mutations"))
+    assert [row[0] for row in rows] == [mutant.name for mutant in MUTANTS]

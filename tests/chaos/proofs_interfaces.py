@@ -23,8 +23,6 @@ _ABNORMAL = "1006"
 _SOON_S = 1.0
 _GROWTH_PERCENT = 5.0
 _SLOWER = 2.0
-_NOISE_S = 0.02
-"""Below it, a quantile of latencies says what else the machine does."""
 _LOOK_S = 0.5
 
 
@@ -175,7 +173,7 @@ def stuck(folder: Path, scale: Scale) -> list[Row]:
     return [
         *judge.sockets(report),
         judge.at_most(f"growth of {worst}", growth[worst], _GROWTH_PERCENT, "%", sizes),
-        judge.at_most("p99 of others", p99 / max(p99_without, _NOISE_S), _SLOWER, "x", told),
+        judge.at_most("p99 of others", p99 / max(p99_without, scale.noise_s), _SLOWER, "x", told),
         judge.at_most("stuck clients dropped", lost, 0),
         *judge.requests(report),
     ]

@@ -33,6 +33,9 @@ class Scale:
     """Of each kind: readers that do not read, applications that do not listen."""
 
     stuck_s: float
+    noise_s: float
+    """Below it, a quantile of so few latencies says what else the machine does."""
+
     resumable: int
     """WebSockets on the one worker that is killed."""
 
@@ -51,6 +54,7 @@ SHORT = Scale(
     proxied_s=5.0,
     stuck=40,
     stuck_s=3.0,
+    noise_s=0.02,
     resumable=500,
 )
 LONG = Scale(
@@ -67,6 +71,7 @@ LONG = Scale(
     proxied_s=60.0,
     stuck=200,
     stuck_s=60.0,
+    noise_s=0.0,
     resumable=5000,
 )
 
