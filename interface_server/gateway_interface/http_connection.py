@@ -1,88 +1,48 @@
 """One client's connection while it speaks HTTP/1.1: the asyncio shell of the cores."""
 
-import asyncio
-import socket
-import struct
-from enum import Enum, auto
-from typing import Final, cast
+from typing import Final
 
 from gateway_interface.core.http1.head import Refusal, RequestHead, Signal
 from gateway_interface.core.http1.request import RequestReader
-from gateway_interface.core.http1.response import CONTINUE, Cut, ResponseWriter, simple_response
+from gateway_interface.core.http1.response import CONTINUE
 from gateway_interface.core.websocket import Handshake
 from gateway_interface.http_exchange import HttpExchange, may_repeat
-from gateway_interface.scopes import endpoint, http_scope
-from gateway_interface.services import Services, log_access
+from gateway_interface.http_socket import RETRY_AFTER, HttpSocket, Phase
+from gateway_interface.scopes import http_scope
+from gateway_interface.services import Services
 from gateway_interface.websocket_client import WebSocketClient
 from gateway_layer.codec import pack
 from gateway_layer.owner import FOREVER
 from gateway_layer.session import State
 from gateway_layer.wire import CHUNK_BYTES
 
-_WRITE_HIGH_WATER: Final = 65_536
 _READ_AHEAD: Final = 65_536
 """Bytes of following requests that are held while one is under way."""
-
-_LINGER_S: Final = 2.0
-_LINGER_BYTES: Final = 4 * 2**20
-"""An answer that comes before the end of the request would be lost in a reset if the socket were
-closed at once; so much more of the request is read and dropped."""
-
-_RESET: Final = struct.pack("ii", 1, 0)
-_RETRY_AFTER: Final = [(b"retry-after", b"1")]
 
 _NEED_DATA: Final = Signal.NEED_DATA
 _END: Final = Signal.END_OF_MESSAGE
 
 
-class _Phase(Enum):
-    """What the connection does now."""
-
-    HEAD = auto()
-    """Waits for, or reads, the head of a request."""
-    EXCHANGE = auto()
-    """A request is with the workers."""
-    LINGER = auto()
-    """The last answer is written; what still comes is dropped."""
-    CLOSED = auto()
+_HEAD, _EXCHANGE, _LINGER, _CLOSED = Phase
 
 
-_HEAD, _EXCHANGE, _LINGER, _CLOSED = _Phase
-
-
-class HttpConnection(asyncio.Protocol):
-    """Feeds the request reader, runs one exchange at a time, keeps the deadlines.
-
-    Attributes:
-        deadline: When `on_deadline` is due, by the loop's clock.
-    """
+class HttpConnection(HttpSocket):
+    """Feeds the request reader, runs one exchange at a time, keeps the deadlines."""
 
     __slots__ = (
-        "_client",
         "_exchange",
         "_head_begun",
         "_last_head",
-        "_lingered",
-        "_phase",
         "_queue",
         "_raw_scope",
-        "_read_paused",
         "_reader",
-        "_server",
-        "_services",
-        "_transport",
         "_unsent",
-        "_waiting_to_write",
-        "_write_paused",
-        "date",
-        "deadline",
         "node",
-        "write",
     )
 
     def __init__(self, services: Services) -> None:
         """Prepare for a socket."""
-        self._services = services
+        super().__init__(services)
         limits = services.limits
         self._reader = RequestReader(
             services.parse_head,
@@ -93,31 +53,11 @@ class HttpConnection(asyncio.Protocol):
         self._last_head: RequestHead | None = None
         self._raw_scope = b""
         self._queue = ""
-        self._phase = _HEAD
         self._head_begun = False
-        self._read_paused = False
-        self._write_paused = False
-        self._waiting_to_write = 0
         self._unsent = 0
-        self._lingered = 0
-        self.deadline = FOREVER
         self.node = services.node
-        self.date = services.date
 
     # asyncio's side.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket."""
-        # uvloop's transports are not asyncio.Transport by inheritance.
-        self._transport = transport = cast(asyncio.Transport, transport)
-        self.write = transport.write
-        transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER)
-        self._client = endpoint(transport.get_extra_info("peername"))
-        self._server = endpoint(transport.get_extra_info("sockname"))
-        self._services.clients.add(self)
-        self.deadline = self._services.loop.time() + self._services.limits.header_timeout_s
-        if self._services.draining:
-            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Feed the reader, and serve what is complete."""
@@ -135,9 +75,7 @@ class HttpConnection(asyncio.Protocol):
             elif self._reader.buffered > _READ_AHEAD:
                 self._pause_reading()
         elif phase is _LINGER:
-            self._lingered += len(data)
-            if self._lingered > _LINGER_BYTES:
-                self._transport.abort()
+            self._drop(len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has left, or we have closed."""
@@ -147,12 +85,6 @@ class HttpConnection(asyncio.Protocol):
         if exchange is not None:
             self._log(exchange.head, 499)
             self._give_up(exchange)
-
-    def pause_writing(self) -> None:
-        """The client takes less than the application gives: grant it no more credit."""
-        self._write_paused = True
-        self._waiting_to_write = self._transport.get_write_buffer_size()
-        self.deadline = self._services.loop.time() + self._services.limits.send_timeout_s
 
     def resume_writing(self) -> None:
         """The client has taken what waited."""
@@ -419,7 +351,7 @@ class HttpConnection(asyncio.Protocol):
         self._services.count_refusal(status)
         self._log(exchange.head, status)
         head_only = exchange.head.method == "HEAD"
-        self._respond(status, reason, _RETRY_AFTER if retry_after else [], head_only=head_only)
+        self._respond(status, reason, RETRY_AFTER if retry_after else [], head_only=head_only)
         if exchange.body_ended:
             self._close()
         else:
@@ -441,7 +373,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _set_deadline(self, exchange: HttpExchange) -> None:
         """Wait for whoever has the next step."""
-        if self._write_paused or exchange.state is State.QUEUED:
+        if self._write_paused or exchange.state is not State.BOUND:
             return
         limits = self._services.limits
         now = self._services.loop.time()
@@ -464,21 +396,12 @@ class HttpConnection(asyncio.Protocol):
                 self._refuse(Refusal(408, "the request took too long"))
             else:
                 self._close()
-        elif exchange.state is State.QUEUED:
+        elif exchange.state is not State.BOUND:
             exchange.on_expired()
         elif not (exchange.body_ended or exchange.expects or exchange.congested):
             self.fail(408, "the body took too long")
         else:
             self.fail(504, "the application took too long")
-
-    def _check_progress(self, now: float) -> None:
-        """Cut a client that has taken nothing for the whole of a time-out."""
-        waiting = self._transport.get_write_buffer_size()
-        if waiting >= self._waiting_to_write:
-            self._transport.abort()
-        else:
-            self._waiting_to_write = waiting
-            self.deadline = now + self._services.limits.send_timeout_s
 
     # The end.
 
@@ -488,70 +411,3 @@ class HttpConnection(asyncio.Protocol):
             self._close()
         elif self._exchange is not None:
             self._exchange.writer.keep_alive = False
-
-    def abort(self) -> None:
-        """End now."""
-        self._transport.abort()
-
-    def _close(self) -> None:
-        self._phase = _CLOSED
-        self.deadline = self._services.loop.time() + self._services.limits.send_timeout_s
-        self._transport.close()
-
-    def _linger(self) -> None:
-        """Close our side, and read on for a moment so that the client reads the answer."""
-        self._phase = _LINGER
-        self._resume_reading()
-        self.deadline = self._services.loop.time() + _LINGER_S
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-
-    def _cut(self, writer: ResponseWriter) -> None:
-        """End a response that has begun so that nobody takes it for complete."""
-        if writer.cut() is Cut.RESET:
-            sock = self._transport.get_extra_info("socket")
-            if sock is not None and sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
-            self._phase = _CLOSED
-        else:
-            self._close()
-
-    # Small things.
-
-    def _respond(
-        self,
-        status: int,
-        reason: str,
-        headers: list[tuple[bytes, bytes]] | None = None,
-        *,
-        head_only: bool = False,
-    ) -> None:
-        """Write an answer of the server's own."""
-        self.write(
-            simple_response(
-                status,
-                reason.rstrip() + "\n",
-                date=self.date(),
-                head_only=head_only,
-                headers=headers or [],
-            )
-        )
-
-    def _log(self, head: RequestHead, status: int) -> None:
-        log = self._services.access_log
-        if log is not None:
-            query = b"?" + head.query_string if head.query_string else b""
-            target = head.raw_path + query
-            log_access(log, self._client, head.method, target, head.http_version, status)
-
-    def _pause_reading(self) -> None:
-        if not self._read_paused:
-            self._read_paused = True
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._read_paused:
-            self._read_paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
