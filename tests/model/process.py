@@ -98,5 +98,7 @@ class Process:
 
     def refused(self, path: str) -> None:
         for instance in self.instances():
-            if instance.scope["path"] == path and instance.inbox:
+            # One that departs hears of that by the same error.
+            departs = instance._departed
+            if instance.scope["path"] == path and instance.inbox and not departs:
                 self.told(path, instance.inbox[-1][1].get("code", 0))

@@ -146,3 +146,15 @@ def test_process_that_stood_still_holds_nobody_for_dead(world: World) -> None:
     world.wake(interface)
     world.settle()
     assert not interface.layer.buried
+
+
+def test_client_that_left_is_told_once_though_its_instance_took_too_long(world: World) -> None:
+    client = connect(world)
+    worker = next(one for one in world.living("worker") if one.instances())
+    client.send(slow=True)
+    world.settle()
+    drain(worker)
+    client.leave()
+    world.advance(12.0)  # longer than a worker waits before it gives the connection back
+    world.heal()
+    assert len(client.told) == 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +13,17 @@ from gateway_layer.memory import MemoryBroker, MemoryLayer
 from gateway_layer.outlet import Outlet
 from gateway_layer.redis.address import RedisAddress
 from gateway_layer.session import WorkerSession
-from gateway_layer.wire import DONE, OPEN, Open, write_opening
-from gateway_worker.apps import ASGI3App
+from gateway_layer.wire import (
+    CLAIM,
+    DETACH,
+    DONE,
+    EVENTS,
+    OPEN,
+    RELEASE,
+    Open,
+    write_opening,
+)
+from gateway_worker.apps import ASGI3App, Receive, Send
 from gateway_worker.config import WorkerConfig
 from gateway_worker.instances import HttpInstance, Instance, WebSocketInstance
 from gateway_worker.puller import Puller
@@ -118,6 +127,35 @@ async def test_other_ends_of_an_application_are_errors(
     (record,) = [one for one in caplog.records if one.name == "gateway.worker"]
     assert record.levelname == "ERROR"
     assert record.exc_info
+
+
+async def test_who_hears_late_that_its_client_has_left_is_the_last_to_hear_it() -> None:
+    """The worker has given up waiting for an instance, which asks for its client's end then."""
+    told: list[MutableMapping[str, Any]] = []
+
+    async def application(_scope: object, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept", "resume": True})
+        told.append(await receive())
+        instance.let_go("drain")
+        end = {"type": "websocket.disconnect", "code": 1001, "reason": ""}
+        instance.handle("interface", ("c", EVENTS, 1, 0, 2, (end,)))
+        instance._depart()
+        told.append(await receive())
+
+    host = Host()
+    host.application = application
+    opening = OPENING._replace(kind="websocket")
+    scope: Message = {"type": "websocket", "path": "/ws", "extensions": {"gateway": {}}}
+    instance = WebSocketInstance(host, opening, "interface", 10_000, scope)
+    instance.handle("interface", ("c", EVENTS, 1, 0, 1, ({"type": "websocket.receive"},)))
+    instance.start(asyncio.get_running_loop())
+    async with asyncio.timeout(5):
+        await host.over.wait()
+    assert [event.get("code") for event in told] == [None, 1001]
+    frames = [unpack(raw) for raw in instance.take_frames()]
+    assert (frames[0][1], frames[0][4]) == (CLAIM, 2)  # both events are handled
+    assert [frame[1] for frame in frames[1:]] == [RELEASE, DETACH]
 
 
 async def test_a_fault_in_one_batch_is_not_the_end_of_pulling() -> None:

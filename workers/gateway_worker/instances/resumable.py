@@ -49,6 +49,7 @@ class ResumableInstance(Instance, Connection):
         "_declared",
         "_departed",
         "_disconnect_type",
+        "_heard",
         "_leaving",
         "_released",
         "moves",
@@ -66,6 +67,7 @@ class ResumableInstance(Instance, Connection):
         self._disconnect_type = sys.intern(f"{self.kind}.disconnect")
         self._connected = False
         self._asking = False  # the application waits in `receive`
+        self._heard = False  # the application knows that the client has left
         self._leaving: str | None = None
         self._released = False
         self._departed = False
@@ -138,6 +140,7 @@ class ResumableInstance(Instance, Connection):
         event = self.take_event()
         if event["type"] == self._disconnect_type:
             self._disconnect = event
+            self._heard = True
         return event
 
     async def _pass_on(self, event: Message) -> None:
@@ -281,6 +284,8 @@ class ResumableInstance(Instance, Connection):
             self._channels.end()
         if self._leaving is not None and (self._departed or outcome == "drain"):
             if not self.closed_by_application:
+                if self._heard:
+                    self.confirm_all()
                 self.detach(self._leaving)
                 self.on_over("the application has ended")
                 return
