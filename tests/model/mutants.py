@@ -159,6 +159,7 @@ logging.getLogger("gateway").propagate = False
 options = settings(
     Survival.TestCase.settings,
     max_examples=int(sys.argv[1]),
+    derandomize=False,
     phases=[Phase.generate],
     report_multiple_bugs=False,
     database=None,

@@ -73,6 +73,11 @@ class Process:
     def runs(self) -> bool:
         return not self.stopped and not self.ended
 
+    @property
+    def settled(self) -> bool:
+        """Whether its living peers have all that it sent."""
+        return all(link.settled for link in self.node._links.values())
+
     def instances(self) -> list[WebSocketInstance]:
         """The WebSockets of a worker."""
         sessions = self.node.sessions.values()

@@ -134,6 +134,8 @@ class World:
                 error = None if process.task.cancelled() else process.task.exception()
                 if error is not None:
                     self.judge.violate(f"{process.name} ended with {error!r}")
+                # It has waited for as long as a drain may, and what it did may be done again.
+                process.crashed |= not process.settled
                 self._end(process)
                 if process.kind == "worker":
                     self.announce(process)
