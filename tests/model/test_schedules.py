@@ -1,9 +1,11 @@
 """Schedules by which the model once found a fault, the shortest that it found."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 
+from gateway_worker.instances import WebSocketInstance
 from gateway_worker.worker import Worker
 from tests.model.client import Client
 from tests.model.process import Process
@@ -158,3 +160,15 @@ def test_client_that_left_is_told_once_though_its_instance_took_too_long(world: 
     world.advance(12.0)  # longer than a worker waits before it gives the connection back
     world.heal()
     assert len(client.told) == 1
+
+
+def test_connection_that_hibernates_leaves_nothing_in_its_worker(world: World) -> None:
+    client = connect(world)
+    [worker] = [one for one in world.living("worker") if one.instances()]
+    [connection] = [one.connection for one in worker.instances()]
+    worker.loop.call_soon(worker.hibernate)
+    world.settle()
+    assert not client.gone
+    gc.collect()
+    instances = [one for one in gc.get_objects() if isinstance(one, WebSocketInstance)]
+    assert connection not in [one.connection for one in instances]

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Final
 
 from gateway_layer.channels.borrowed import CURRENT, Connection
@@ -52,6 +53,7 @@ class ResumableInstance(Instance, Connection):
         "_heard",
         "_leaving",
         "_released",
+        "_timer",
         "moves",
         "resumable",
     )
@@ -70,6 +72,7 @@ class ResumableInstance(Instance, Connection):
         self._heard = False  # the application knows that the client has left
         self._leaving: str | None = None
         self._released = False
+        self._timer: asyncio.TimerHandle | None = None
         self._departed = False
         self.resumable = False
         self._declared = opening.resumed > 0
@@ -252,7 +255,7 @@ class ResumableInstance(Instance, Connection):
             return
         self._leaving = reason
         self.release(reason)
-        asyncio.get_running_loop().call_later(_RELEASE_S, self._depart)
+        self._call_later(_RELEASE_S, self._depart)
 
     def on_released(self) -> None:
         """No more events come, and none is unconfirmed."""
@@ -276,12 +279,20 @@ class ResumableInstance(Instance, Connection):
 
     def _cancel_later(self) -> None:
         if self.task is not None:
-            asyncio.get_running_loop().call_later(_DISCONNECT_S, self.task.cancel)
+            self._call_later(_DISCONNECT_S, self.task.cancel)
+
+    def _call_later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Set the instance's only timer; one that is left would keep it in memory."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, call)
 
     def _settle(self, outcome: str) -> None:
         """Give the connection back, or say how the application ended."""
         if self._channels is not None:
             self._channels.end()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._leaving is not None and (self._departed or outcome == "drain"):
             if not self.closed_by_application:
                 if self._heard:
