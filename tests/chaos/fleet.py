@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_layer.embedded import EmbeddedServer
+from tests.chaos.judge import Kill
 from tests.chaos.scale import Scale
 from tests.end_to_end.processes import Command, Launcher, children_of, runs, wait_until
 
@@ -180,12 +181,13 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def kill_child(command: Command) -> tuple[int, float]:
+def kill_child(command: Command) -> tuple[int, Kill]:
     """SIGKILL a supervisor's child; return its number and when that was."""
     child = command.child
     at = time.monotonic()
     os.kill(child, signal.SIGKILL)
-    return child, at
+    wait_until(lambda: child not in children_of(command.process.pid), "the end of the child")
+    return child, Kill(at, time.monotonic())
 
 
 def kill_both(command: Command) -> int:

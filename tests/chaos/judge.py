@@ -3,7 +3,7 @@
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.report import Row, Target
 
@@ -13,8 +13,17 @@ _NONE = Target("<=", 0)
 _TELL = 5
 _NAMES = {CUT: "cut", HUNG: "hung", MIXED: "answer of another"}
 
-Kills = Mapping[int, float]
-"""Number (of the system) of a killed worker -> when."""
+
+class Kill(NamedTuple):
+    """The end of a process by SIGKILL: the system takes its time with it."""
+
+    at: float
+    over: float
+    """When nothing of it was left, its sockets neither: until then it was given requests."""
+
+
+Kills = Mapping[int, Kill]
+"""Number (of the system) of a killed worker -> its end."""
 
 
 def none(name: str, found: Sequence[object], of: str = "") -> Row:
@@ -49,8 +58,7 @@ def sockets(report: Mapping[str, Any], *, repeated: bool = False) -> list[Row]:
 
 def repeats(report: Mapping[str, Any], kills: Kills) -> list[Row]:
     """Judge answers that came twice: one for each hand-over after a kill, at most."""
-    moves = {(i, when): kills[old] for i, when, old, _new in report["hellos"] if old in kills}
-    moved = Counter(index for index, _when in moves)
+    moved = Counter(index for index, _when, old, _new in report["hellos"] if old in kills)
     again = Counter(index for index, _number, _when in report["repeats"])
     excess = [(index, count) for index, count in again.items() if count > moved[index]]
     return [
@@ -62,7 +70,9 @@ def repeats(report: Mapping[str, Any], kills: Kills) -> list[Row]:
 def hand_overs(report: Mapping[str, Any], kills: Kills, limit_ms: float) -> list[Row]:
     """Judge how long after a kill the next instance spoke."""
     took = [
-        (when - kills[old]) * 1000 for _index, when, old, _new in report["hellos"] if old in kills
+        (when - kills[old].at) * 1000
+        for _index, when, old, _new in report["hellos"]
+        if old in kills
     ]
     if not took:
         return [at_least("hand-overs", 0, 1)]
@@ -93,7 +103,8 @@ def failed_posts(report: Mapping[str, Any], kills: Kills) -> list[Row]:
     posts = [one for one in report["requests"] if one[0] == "POST"]
     failed = [one for one in posts if one[3] != 200]
     in_flight = sum(
-        any(sent <= at <= answered for at in kills.values()) for _m, sent, answered, _s in posts
+        any(sent <= kill.over and kill.at <= answered for kill in kills.values())
+        for _method, sent, answered, _status in posts
     )
     bad = [_NAMES.get(status, status) for *_one, status in failed if status not in (502, 504)]
     return [

@@ -20,13 +20,13 @@ _HAND_OVER_MS = 300.0
 def killed_workers(folder: Path, scale: Scale) -> list[Row]:
     """Proof 1: SIGKILL a random worker again and again."""
     chance = random.Random(1)
-    kills: dict[int, float] = {}
+    kills: dict[int, judge.Kill] = {}
     with fleet(folder, scale) as one:
         one.begin()
         for _ in range(scale.kills):
             time.sleep(scale.kill_every_s)
-            child, at = kill_child(chance.choice([w for w in one.workers if serving(w)]))
-            kills[child] = at
+            child, kill = kill_child(chance.choice([w for w in one.workers if serving(w)]))
+            kills[child] = kill
         time.sleep(scale.kill_every_s)
         report = one.finish()
         posts = one.notes("post")
@@ -89,7 +89,7 @@ def stopped_worker(folder: Path, scale: Scale) -> list[Row]:
     moved = sum(old == zombie for _i, _when, old, _new in report["hellos"])
     return [
         *judge.sockets(report, repeated=True),
-        *judge.repeats(report, {zombie: stopped}),
+        *judge.repeats(report, {zombie: judge.Kill(stopped, stopped)}),
         judge.none("of the zombie after its burial", late),
         judge.at_least("hand-overs", moved, 1),
         judge.at_least("pushes and group sends refused to the zombie", refused, 1),
@@ -112,7 +112,7 @@ def _rest_of(until: float) -> None:
 
 def crowd(folder: Path, scale: Scale) -> list[Row]:
     """Proof 9: kill a worker that has all connections; the others get them."""
-    limit_s, unevenly = 10.0, 1.2
+    limit_s = 10.0
     with fleet(folder, scale, workers=1) as one:
         one.clients.ask("open", count=scale.resumable, timeout_s=120)
         others = [one.worker(), one.worker()]
@@ -121,11 +121,11 @@ def crowd(folder: Path, scale: Scale) -> list[Row]:
         one.clients.ask("begin", period_s=scale.resumable / 100, askers=scale.askers)
         begun = time.monotonic()
         wait_until(lambda: len(one.clients.ask("latencies", since=begun)) > 50, "some answers")
-        child, at = kill_child(one.workers[0])
+        child, kill = kill_child(one.workers[0])
         one.workers[0].signal(signal.SIGTERM)  # and no other in its place
         places = [command.child for command in others]
         wait_until(lambda: child not in one.clients.ask("served_by"), "the hand-over", 40)
-        took_s = time.monotonic() - at
+        took_s = time.monotonic() - kill.at
         served = Counter(one.clients.ask("served_by"))
         report = one.finish()
     counts = [served[place] for place in places]
@@ -134,10 +134,10 @@ def crowd(folder: Path, scale: Scale) -> list[Row]:
     mean = sum(counts) / len(counts)
     return [
         *judge.sockets(report, repeated=True),
-        *judge.repeats(report, {child: at}),
+        *judge.repeats(report, {child: kill}),
         judge.at_most("all back", took_s, limit_s, "s", f"{report['sockets']} sockets"),
-        judge.at_most("most on one worker / mean", max(counts) / mean, unevenly, "x", told),
-        judge.at_most("mean / fewest on one worker", mean / max(1, min(counts)), unevenly, "x"),
+        judge.at_most("most on one worker / mean", max(counts) / mean, scale.uneven, "x", told),
+        judge.at_most("mean / fewest on one worker", mean / max(1, min(counts)), scale.uneven, "x"),
         judge.at_most("requests answered 503", statuses.count(503), 0),
         judge.at_least("requests answered 200", statuses.count(200), 1),
     ]

@@ -39,6 +39,10 @@ class Scale:
     resumable: int
     """WebSockets on the one worker that is killed."""
 
+    uneven: float
+    """What the fullest worker has of them, and what the mean is of the emptiest: so many times. The
+    few of the short run are placed in the time for which the system may leave a worker waiting."""
+
 
 SHORT = Scale(
     sockets=90,
@@ -56,6 +60,7 @@ SHORT = Scale(
     stuck_s=3.0,
     noise_s=0.02,
     resumable=500,
+    uneven=2.0,
 )
 LONG = Scale(
     sockets=300,
@@ -73,6 +78,7 @@ LONG = Scale(
     stuck_s=60.0,
     noise_s=0.0,
     resumable=5000,
+    uneven=1.2,
 )
 
 

@@ -210,7 +210,7 @@ def test_an_old_server_on_the_path_is_skipped_in_a_line_that_says_so(
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
     with caplog.at_level(logging.INFO, "gateway.redis"):
         assert find_server() != path
-    (message,) = caplog.messages
+    (message,) = [one.getMessage() for one in caplog.records if one.name == "gateway.redis"]
     assert f"skipped path={path} version={version}" in message
 
 

@@ -2,8 +2,8 @@
 
 | key | type | what | end |
 |---|---|---|---|
-| `{q:NAME}:v1` | list | shared queue, an entry per opening | 120 s while it has a backlog |
-| `{PID}:in` | list | inbox of one process | 60 s with a backlog; deleted at its death |
+| `{q:NAME}:v1` | list | shared queue, an entry per opening | 120 s: has a backlog, writer ends |
+| `{PID}:in` | list | inbox of one process | 60 s, as a queue; deleted at its death |
 | `{PID}:push` | list | inbox for other services | 60 s, set with each write |
 | `{PID}:up` | string | lease: `[kind, vmin, vmax, parent, drain]` | the lease |
 | `{g:GROUP}` | zset | processes with members -> since when, ms | 3600 s, re-asserted |

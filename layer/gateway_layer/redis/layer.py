@@ -153,9 +153,8 @@ class RedisLayer(ChannelLayer):
         release_process(self._fence)
         for reader in self._pulls.values():
             reader.stop()
-        with contextlib.suppress(LayerUnavailable):
-            for backlog in self._queues.values():  # there may be nobody who pulls what is left
-                self._writer.write(pack_command("EXPIRE", backlog.key, QUEUE_BACKLOG_TTL_S))
+        for backlog in (*self._queues.values(), *self._inboxes.values()):
+            backlog.leave()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, lambda: self._lease.stop(leave=True))
         for reader in self._pulls.values():
@@ -278,7 +277,8 @@ class RedisLayer(ChannelLayer):
             self._deaths.found(pid)
 
     def _on_death(self, pid: str) -> None:
-        self._inboxes.pop(pid, None)
+        if backlog := self._inboxes.pop(pid, None):
+            backlog.leave()  # what is still on its way there comes after the list was deleted
         self.on_peer_dead(pid)
 
     def _forget(self, pid: str) -> None:

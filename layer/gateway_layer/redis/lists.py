@@ -49,8 +49,12 @@ class Backlog:
         now = time.monotonic()
         if now - self._kept >= 1.0:
             self._kept = now
-            with contextlib.suppress(LayerUnavailable):  # 64 MiB wait to leave: next time
-                self._writer.write(pack_command("EXPIRE", self.key, self._ttl_s), None)
+            self.leave()
+
+    def leave(self) -> None:
+        """Give what was pushed an end: nothing more follows, and there may be no reader."""
+        with contextlib.suppress(LayerUnavailable):  # 64 MiB wait to leave: the next sweep
+            self._writer.write(pack_command("EXPIRE", self.key, self._ttl_s), None)
 
 
 class QueueReader:
