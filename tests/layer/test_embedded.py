@@ -149,6 +149,7 @@ def test_a_taken_port_is_reported() -> None:
 PARENT = """
 import os, signal, sys
 from gateway_layer.embedded import EmbeddedServer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a script's background
 server = EmbeddedServer()
 server.start()
 print(server.pid, server.url, flush=True)

@@ -99,6 +99,18 @@ HTTP = (
         exchanges=("leaves_within_its_body",),
         sometimes=("leaves_within_the_answer",),  # where a framework listens while it sends
     ),
+    Difference(
+        name="answer-to-nobody-of-litestar",
+        uvicorn="takes it",
+        gateway="Litestar raises a `LitestarException` because of the `ClientDisconnected`, if it"
+        " sends before it hears that the client has left",
+        why="Litestar does so with whatever is raised after the head. One line in the worker's"
+        " log, no error.",
+        at={"application[*].outcome": ("'returned'", "'LitestarException'")},
+        exchanges=(),
+        sometimes=("leaves_within_the_answer",),
+        sites=("litestar",),
+    ),
 )
 
 REFUSALS = (

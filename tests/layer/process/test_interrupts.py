@@ -59,6 +59,8 @@ def test_interrupt_before_the_command_serves_is_status_130_without_a_word(
 
 
 def test_signals_of_another_program_are_left_alone() -> None:
+    # In the background of a script, SIGINT would be ignored.
+    before = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     check = "sys.exit(signal.getsignal(signal.SIGINT) is not signal.default_int_handler)"
-    program = f"import signal, sys, gateway_interface.cli, gateway_worker.dev; {check}"
+    program = f"{before}; import sys, gateway_interface.cli, gateway_worker.dev; {check}"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -92,8 +92,27 @@ async def end_websocket(error: BaseException, *, left: bool) -> None:
         await host.over.wait()
 
 
+def round_in_circles() -> BaseException:
+    error = RuntimeError("first")
+    error.__cause__ = RuntimeError("second")
+    error.__cause__.__cause__ = error
+    return error
+
+
+def raised_from(cause: BaseException) -> BaseException:
+    error = RuntimeError("sending failed")
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
-    "error", [WebSocketDisconnect(), BaseExceptionGroup("tasks", [WebSocketDisconnect()])]
+    "error",
+    [
+        WebSocketDisconnect(),
+        BaseExceptionGroup("tasks", [WebSocketDisconnect()]),
+        raised_from(WebSocketDisconnect()),
+        raised_from(BaseExceptionGroup("tasks", [WebSocketDisconnect()])),
+    ],
 )
 async def test_a_frameworks_disconnect_is_one_line_without_a_traceback(
     error: BaseException, caplog: pytest.LogCaptureFixture
@@ -117,7 +136,13 @@ async def test_a_frameworks_disconnect_keeps_its_traceback_at_debug_level(
 
 
 @pytest.mark.parametrize(
-    ("error", "left"), [(WebSocketDisconnect(), False), (ZeroDivisionError(), True)]
+    ("error", "left"),
+    [
+        (WebSocketDisconnect(), False),
+        (ZeroDivisionError(), True),
+        (raised_from(ZeroDivisionError()), True),
+        (round_in_circles(), True),
+    ],
 )
 async def test_other_ends_of_an_application_are_errors(
     error: BaseException, left: bool, caplog: pytest.LogCaptureFixture

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import Collection, MutableMapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway_layer.codec import Message
 from gateway_layer.errors import ClientDisconnected
@@ -14,6 +14,9 @@ from gateway_layer.session import WorkerSession
 from gateway_layer.wire import CHUNK_BYTES, EVENT_OVERHEAD, Open
 from gateway_worker.apps import ASGI3App
 from gateway_worker.blocking import own_thread, release
+
+_CAUSES: Final = 8
+"""So far back is looked for what an exception was raised from: causes may go round in circles."""
 
 _log = logging.getLogger("gateway.worker")
 
@@ -195,8 +198,15 @@ class Instance(WorkerSession):
             await self._emit([part], EVENT_OVERHEAD + len(piece))
 
 
-def _is_disconnect(error: BaseException) -> bool:
-    """Tell by the name, such as WebSocketDisconnect, since each framework has its own class."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_disconnect, error.exceptions))
-    return "Disconnect" in type(error).__name__
+def _is_disconnect(error: BaseException | None) -> bool:
+    """Tell by the name, such as WebSocketDisconnect, since each framework has its own class.
+
+    What was raised from one, as Litestar does, says the same.
+    """
+    for _ in range(_CAUSES):
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(_is_disconnect, error.exceptions))
+        if error is None or "Disconnect" in type(error).__name__:
+            break
+        error = error.__cause__
+    return error is not None and "Disconnect" in type(error).__name__
