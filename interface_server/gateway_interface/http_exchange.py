@@ -227,7 +227,7 @@ class HttpExchange(OpeningSession):
                     body = self._whole_events(stream, body, more)
                 chunks.append(writer.body(body, more))
             elif kind == "http.response.start":
-                if not self._start(event, whole=_is_last(events[-1])):
+                if not self._start(event, events[-1]):
                     return
                 stream = self._stream
                 cost += EVENT_OVERHEAD
@@ -243,14 +243,19 @@ class HttpExchange(OpeningSession):
         else:
             self._requester.finished()
 
-    def _start(self, event: Message, *, whole: bool) -> bool:
-        """Take the head of a response; False if it cannot be, and the response has failed."""
+    def _start(self, event: Message, last: Message) -> bool:
+        """Take the head of a response, and the last event that came together with it.
+
+        Returns:
+            False if it cannot be taken, and the response has failed.
+        """
         if self._splicing:
             self._splicing = not _starts_event_stream(event)
             if self._splicing:
                 self._requester.fail(502, "no other worker goes on with the event stream")
             return not self._splicing
         writer = self.writer
+        whole = not last.get("more_body", True) or not last.get("more_trailers", True)
         if whole and not self.body_ended:
             # RFC 9112 9.6: complete before the request is, so the connection will close.
             writer.keep_alive = False
@@ -306,8 +311,8 @@ class HttpExchange(OpeningSession):
             self.opening = self.opening._replace(raw_scope=raw_scope)
         self._requester.reopen(suspect=suspect)
 
-    def next_epoch(self) -> int:
-        """Begin a new opening: the next instance gets the body from its beginning."""
+    def begin_again(self) -> None:
+        """Have the next instance get the body from its beginning."""
         self._journal = None
         if self._spare >= 0 and self.opening is not None and self.opening.more:
             later = bytes(self._later or b"")
@@ -315,7 +320,6 @@ class HttpExchange(OpeningSession):
             self._held = deque(([_piece(one)], EVENT_OVERHEAD + len(one)) for one in pieces)
             if self.body_ended:
                 self._held.append(([_LAST_PIECE], EVENT_OVERHEAD))
-        return super().next_epoch()
 
     def on_room(self) -> None:
         """The link to the worker is not full any more."""
@@ -407,8 +411,3 @@ class HttpExchange(OpeningSession):
 def _piece(body: bytes) -> Message:
     """Return the event of a part of the body that is not the last."""
     return {"type": "http.request", "body": body, "more_body": True}
-
-
-def _is_last(event: Message) -> bool:
-    """Whether this event ends the response."""
-    return not event.get("more_body", True) or not event.get("more_trailers", True)

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from gateway_layer.base import ChannelLayer
 from gateway_layer.codec import pack
 from gateway_layer.errors import ProtocolError
 from gateway_layer.names import queue_name
-from gateway_layer.node import Node
+from gateway_layer.node import Node, Session
 from gateway_layer.redis.address import parse_address
 from gateway_layer.redis.layer import RedisLayer
 from gateway_layer.session import WorkerSession
@@ -18,7 +18,13 @@ from gateway_layer.wire import REFUSE, Open, Refuse, read_entry, read_open
 from gateway_worker.apps import ASGI3App, load_app
 from gateway_worker.config import WorkerConfig
 from gateway_worker.hibernation import Hibernation
-from gateway_worker.instances import Instance, ResumableInstance, instance_type, make_scope
+from gateway_worker.instances import (
+    INSTANCE_TYPES,
+    Instance,
+    ProtocolInstance,
+    ResumableInstance,
+    make_scope,
+)
 from gateway_worker.lifespan import Lifespan, LifespanFailed
 from gateway_worker.puller import Puller
 from gateway_worker.wsgi import WsgiBridge
@@ -168,9 +174,10 @@ class Worker:
         known worker's death.
         """
         assert self._loop is not None, "openings come after serve"
+        now_ms = self._layer.now_ms()
         started = []
         for entry in entries:
-            instance = self._open(puller, entry)
+            instance = self._open(puller, entry, now_ms)
             if instance is not None:
                 puller.active += 1
                 started.append(instance)
@@ -187,29 +194,31 @@ class Worker:
             _log.info("limit of %d connections reached: draining", self._limit)
             self.drain()
 
-    def _open(self, puller: Puller, entry: bytes) -> Instance | None:
+    def _open(self, puller: Puller, entry: bytes, now_ms: int) -> Instance | None:
         """Read an opening and make its instance; refuse or drop it where that cannot be."""
         sender = ""
         try:
             _version, interface, _link, frames = read_entry(entry)
             sender = interface
             opening = read_open(frames[0])
-            self._check_queue(puller, opening)
+            kind = opening.kind
+            if self._pullers[kind] is not puller:
+                _refuse_kind(kind, puller)
             if opening.incarnation != self._layer.incarnation:
                 # Pushed into a Redis whose memory was lost since: its interface server knows.
                 self.dropped += 1
                 return None
             earlier = self._node.sessions.get(opening.connection)
-            if isinstance(earlier, Instance) and earlier.epoch >= opening.epoch:
+            if earlier is not None and _is_as_new(earlier, opening):
                 # A Redis that failed over to a replica may give an entry out twice.
                 self.dropped += 1
                 return None
-            if self._draining.is_set() or self._layer.now_ms() > opening.deadline_ms:
+            if self._draining.is_set() or now_ms > opening.deadline_ms:
                 self._refuse(interface, opening)
                 return None
             assert self._lifespan is not None, "openings come after serve"
             scope = make_scope(opening, interface, self._lifespan.state)
-            make = instance_type(opening.kind)
+            make = INSTANCE_TYPES.get(kind, ProtocolInstance)
             instance = make(self, opening, interface, self._config.window_bytes, scope)
         except (ProtocolError, TypeError, ValueError, KeyError, IndexError, AttributeError) as bad:
             self.dropped += 1
@@ -220,11 +229,6 @@ class Worker:
             earlier.on_lost("the connection was opened anew")
         self._node.sessions[opening.connection] = instance
         return instance
-
-    def _check_queue(self, puller: Puller, opening: Open) -> None:
-        """Refuse an opening of another kind: its end would make room in the wrong puller."""
-        if self._pullers[opening.kind] is not puller:
-            raise ProtocolError(f"a {opening.kind} opening in the queue {puller.queue}")
 
     def _refuse(self, interface: str, opening: Open) -> None:
         reason = "draining" if self._draining.is_set() else "past its deadline"
@@ -304,3 +308,12 @@ class Worker:
 
 async def _nothing_loaded(*_arguments: object) -> None:
     raise AssertionError("the application is loaded by serve")
+
+
+def _refuse_kind(kind: str, puller: Puller) -> NoReturn:
+    """Refuse an opening of another kind: its end would make room in the wrong puller."""
+    raise ProtocolError(f"a {kind} opening in the queue {puller.queue}")
+
+
+def _is_as_new(earlier: Session, opening: Open) -> bool:
+    return isinstance(earlier, Instance) and earlier.epoch >= opening.epoch

@@ -28,6 +28,7 @@ _CLOSE_TIMEOUT_S: Final = 10.0
 """How long a client may take for its part in the end of the connection."""
 
 _WAITING, _OPEN, _CLOSING, _DENYING, _OVER = Phase
+_BOUND, _QUEUED = State.BOUND, State.QUEUED
 
 
 class About(NamedTuple):
@@ -142,7 +143,7 @@ class SocketSession(ResumableSession, asyncio.Protocol):
         """The client has taken what waited."""
         self.write_paused = False
         unsent, self._unsent = self._unsent, 0
-        if unsent and self.state is State.BOUND:
+        if unsent and self.state is _BOUND:
             self.drained(unsent)
         self.set_deadline()
         self.read_on()
@@ -167,22 +168,27 @@ class SocketSession(ResumableSession, asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         """Take in what the client sent, as long as the socket would be read at all."""
         while len(data) > _PIECE_BYTES:
-            self._feed_piece(data[:_PIECE_BYTES])
+            self.receive(data[:_PIECE_BYTES])
             data = data[_PIECE_BYTES:]
+            if self.congested:
+                self._read_later()
             if self.phase is _OVER:
                 return
             if self.read_paused:
                 self.raw_held = data
                 return
-        self._feed_piece(data)
-
-    def _feed_piece(self, data: bytes) -> None:
         self.receive(data)
-        if self.phase is not _OVER and self.congested:
-            self.pause_reading()
-            outlet = self.owner.node.outlet
-            if outlet.room <= 0:
-                outlet.when_room(self.read_on)
+        if self.congested:
+            self._read_later()
+
+    def _read_later(self) -> None:
+        """Read nothing more before what there is has found its way."""
+        if self.phase is _OVER:
+            return
+        self.pause_reading()
+        outlet = self.owner.node.outlet
+        if outlet.room <= 0:
+            outlet.when_room(self.read_on)
 
     def pause_reading(self) -> None:
         """Read the socket no more, until there is no reason left to wait."""
@@ -284,7 +290,7 @@ class SocketSession(ResumableSession, asyncio.Protocol):
 
     def set_deadline(self) -> None:
         """Set the deadline of a client for which nothing else is waited."""
-        if self.write_paused or (self.resuming and self.state is State.BOUND):
+        if self.write_paused or (self.resuming and self.state is _BOUND):
             return
         if self.phase is _DENYING:
             self.deadline = FOREVER
@@ -300,14 +306,14 @@ class SocketSession(ResumableSession, asyncio.Protocol):
             else:
                 self._waiting_to_write = waiting
                 self.deadline = now + self.owner.bounds.send_timeout_s
-        elif self.resuming and self.state is State.BOUND:
+        elif self.resuming and self.state is _BOUND:
             self.deadline = FOREVER
             self.no_accept()
         elif self.phase is _OPEN:
             self.on_silence(now)
         elif self.phase is not _WAITING:
             self.transport.abort()
-        elif self.state is State.QUEUED:
+        elif self.state is _QUEUED:
             self.on_expired()
         else:
             self.refuse(504, "the application took too long")

@@ -440,8 +440,9 @@ class RedisLayer(ChannelLayer):
         if not self._ready:
             raise LayerUnavailable("Redis cannot be reached at present; retry later")
         # This process stood still, or could not renew: others may hold it for dead.
-        self._held_back |= self._fence.closed
-        self._fence.check()
+        if self._fence.closed:
+            self._held_back = True
+            self._fence.check()
 
 
 def _as_error(value: Any) -> Exception:

@@ -11,22 +11,18 @@ from gateway_worker.instances.scope import make_scope
 from gateway_worker.instances.websocket import WebSocketInstance
 
 __all__ = [
+    "INSTANCE_TYPES",
     "Host",
     "HttpInstance",
     "Instance",
     "ProtocolInstance",
     "ResumableInstance",
     "WebSocketInstance",
-    "instance_type",
     "make_scope",
 ]
 
-_TYPES: Final[Mapping[str, type[Instance]]] = {
+INSTANCE_TYPES: Final[Mapping[str, type[Instance]]] = {
     "http": HttpInstance,
     "websocket": WebSocketInstance,
 }
-
-
-def instance_type(kind: str) -> type[Instance]:
-    """Return the class for openings of a kind."""
-    return _TYPES.get(kind, ProtocolInstance)
+"""By the kind of opening; every other kind is a ProtocolInstance's."""

@@ -56,4 +56,5 @@ class ProtocolInstance(ResumableInstance):
         """
         event = self._rules.send(message)
         self.moves += 1
-        await self._pass_on(event)
+        if (later := self._pass_on(event)) is not None:
+            await later

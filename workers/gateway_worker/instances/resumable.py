@@ -3,8 +3,8 @@
 import asyncio
 import sys
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from gateway_layer.channels.borrowed import CURRENT, Connection
 from gateway_layer.channels.mailbox import Mailbox
@@ -146,12 +146,15 @@ class ResumableInstance(Instance, Connection):
             self._heard = True
         return event
 
-    async def _pass_on(self, event: Message) -> None:
-        """Send an event that the protocol's rules allow; waits while the client takes nothing.
+    def _pass_on(self, event: Message) -> Coroutine[Any, Any, None] | None:
+        """Send an event that the protocol's rules allow.
+
+        Returns:
+            What has to be awaited where the client takes nothing at present: raises
+            ClientDisconnected. None where the event is on its way: mostly, and a coroutine less.
 
         Raises:
             MessageTooLarge: Over 16 MiB; nothing was sent.
-            ClientDisconnected: The client has left.
         """
         kind = event["type"]
         if kind == self._accept_type:
@@ -164,12 +167,17 @@ class ResumableInstance(Instance, Connection):
         else:
             parts = [event]
         outlet = self._host.outlet
-        if outlet.room > 0 and self.may_send(cost):
-            outlet.room -= cost
-            self.emit(parts, cost)
-        else:
-            await self._emit(parts, cost)
+        if outlet.room <= 0 or not self.may_send(cost):
+            return self._pass_on_later(event, parts, cost)
+        outlet.room -= cost
+        self.emit(parts, cost)
         if kind == self._close_type:
+            self._closed(event["code"], event.get("reason") or "")
+        return None
+
+    async def _pass_on_later(self, event: Message, parts: list[Message], cost: int) -> None:
+        await self._emit(parts, cost)
+        if event["type"] == self._close_type:
             self._closed(event["code"], event.get("reason") or "")
 
     def _decide_resumption(self, event: Message) -> None:

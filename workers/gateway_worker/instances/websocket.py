@@ -55,7 +55,8 @@ class WebSocketInstance(ResumableInstance):
         event = self._rules.send(message)
         self.moves += 1
         if event["type"] != "websocket.http.response.body":
-            await self._pass_on(event)
+            if (later := self._pass_on(event)) is not None:
+                await later
             return
         await self._emit_body(event, event["body"])
         if self.finished:
