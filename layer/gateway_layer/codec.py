@@ -105,13 +105,16 @@ def _path_to(text: str, value: object, path: str) -> str:
     return next(filter(None, found), "")
 
 
+_PLAIN: Final = frozenset((str, bytes, bool, type(None)))
+"""Types that always travel."""
+
+
 def check(value: object, path: str, depth: int = 0) -> None:
     """Raise TypeError naming the path unless `value` consists of ASGI's types alone.
 
     Subclasses of str, int, … are accepted as what they are; tuples travel as lists.
     """
-    kind = value.__class__
-    if kind is str or kind is bytes or kind is bool or value is None:
+    if value.__class__ in _PLAIN:
         return
     if depth >= _MAX_DEPTH and isinstance(value, (dict, list, tuple)):
         raise TypeError(f"{path}: nested deeper than {_MAX_DEPTH}")
@@ -119,10 +122,12 @@ def check(value: object, path: str, depth: int = 0) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"{path}: the key {key!r} is a {type(key).__name__}, not a str")
-            check(item, f'{path}["{key}"]', depth + 1)
+            if item.__class__ not in _PLAIN:  # the path costs more than all else
+                check(item, f'{path}["{key}"]', depth + 1)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            check(item, f"{path}[{index}]", depth + 1)
+            if item.__class__ not in _PLAIN:
+                check(item, f"{path}[{index}]", depth + 1)
     else:
         _check_scalar(value, path)
 

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final
 from zlib import crc32
 
@@ -83,11 +84,11 @@ class LayerBase:
         self._keys = Keys(prefix)
         self._expiry_ms = max(1, int(expiry * 1000))
         self._group_expiry_ms = max(1, int(group_expiry * 1000))
-        self._lock = threading.Lock()
         self._renew()
+        _all.add(self)
 
     def _renew(self) -> None:
-        self._os_pid = os.getpid()
+        self._lock = threading.Lock()
         self._mailbox = self._make_mailbox()
         self._listening: set[str] = set()  # owners of connections that read for us
 
@@ -108,16 +109,16 @@ class LayerBase:
 
     # Sending to other processes.
 
-    async def _send(self, state: LoopState, channel: str, payload: bytes) -> bool:
-        """Append a packed message to the list of its channel; return whether there was room."""
+    def _send(self, state: LoopState, channel: str, payload: bytes) -> Coroutine[Any, Any, bool]:
+        """Append a packed message to the list of its channel; tell whether there was room."""
         capacity = self.get_capacity(channel)
         client = client_of(channel)
         entry = state.packer.pack((now_ms() + self._expiry_ms, MESSAGE, channel, payload))
         if client is None:
-            return await state.append(channel, self._keys.plain(channel), capacity, entry)
+            return state.append(channel, self._keys.plain(channel), capacity, entry)
         if client == self._mailbox.client:
             capacity = max(0, capacity - self._mailbox.unread(channel))
-        return await state.append(client, self._keys.inbox(client), capacity, entry)
+        return state.append(client, self._keys.inbox(client), capacity, entry)
 
     async def _notify(self, state: LoopState, client: str, entry: tuple[Any, ...]) -> int:
         """Append an entry to the inbox of a process; 1, 0 if it is full, -1 if it is gone."""
@@ -217,11 +218,9 @@ class LayerBase:
         """Return what the running loop has of this layer."""
         loop = asyncio.get_running_loop()
         state = self._mailbox.states.get(loop)
-        if state is not None and not state.closed and self._os_pid == os.getpid():
+        if state is not None and not state.closed:
             return state
         with self._lock:
-            if self._os_pid != os.getpid():
-                self._renew()  # after a fork: the parent's names and connections are the parent's
             states = self._mailbox.states
             for other in [other for other in states if other.is_closed()]:
                 del states[other]  # closed without an end of its tasks
@@ -252,3 +251,15 @@ class LayerBase:
         client = self._mailbox.client
         command = self._register_command(group, client, self._mailbox.count(group))
         state.write(group, pack_command(*command))
+
+
+_all: Final[weakref.WeakSet[LayerBase]] = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    """In a child of this process: its parent's names and connections are its parent's."""
+    for layer in _all:
+        layer._renew()
+
+
+os.register_at_fork(after_in_child=_begin_anew)

@@ -75,20 +75,27 @@ class RedisChannelLayer(Groups):
         mailbox = state.mailbox
         # One of ours needs no look at its name: this is the hot path of every consumer.
         own = channel.__class__ is str and mailbox.marker in channel
-        wait = state.wait
+        borrowed = None
         if not own and client_of(check_channel(channel)) is not None:
-            if channel not in mailbox.borrowed:
+            borrowed = mailbox.borrowed.get(channel)
+            if borrowed is None:
                 raise ValueError(f"channel {channel!r} belongs to another process")
-            mailbox.borrowed[channel].asked()
-            own, wait = True, mailbox.wait
+            borrowed.asked()
         while True:
-            if own:
-                got = mailbox.take(channel, state.loop)
-                expires, payload = (
-                    await wait(channel, got) if isinstance(got, asyncio.Future) else got
-                )
-            else:
+            if not own and borrowed is None:
                 expires, payload = _parts(await state.receive_plain(channel))
+            else:
+                got = mailbox.take(channel, state.loop)
+                if isinstance(got, tuple):
+                    expires, payload = got
+                else:
+                    if own and mailbox.reader is not state:
+                        state.read()
+                    try:
+                        expires, payload = await got
+                    except asyncio.CancelledError:
+                        mailbox.leave(channel, got)
+                        raise
             if expires <= now_ms():
                 mailbox.expired += 1
                 continue

@@ -94,7 +94,7 @@ class Mailbox:
         return len(self._unread.get(channel, ()))
 
     def take(self, channel: str, loop: asyncio.AbstractEventLoop) -> Unread | Waiter:
-        """Return the first message, or a future that gets it; to be given to `leave` if cancelled.
+        """Return the first message, or a future that gets it: to `leave` where it is cancelled.
 
         Holds the lock.
         """
@@ -106,16 +106,12 @@ class Mailbox:
                     del self._unread[channel]
                 return found
             waiter: Waiter = loop.create_future()
-            self._waiters.setdefault(channel, []).append(waiter)
+            line = self._waiters.get(channel)
+            if line is None:
+                self._waiters[channel] = [waiter]
+            else:
+                line.append(waiter)
             return waiter
-
-    async def wait(self, channel: str, waiter: Waiter) -> Unread:
-        """Wait for what `take` promised; cancelled, it loses no message."""
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            self.leave(channel, waiter)
-            raise
 
     def leave(self, channel: str, waiter: Waiter) -> None:
         """A receive was cancelled: wait no longer; hand on what it had been given.
@@ -139,7 +135,8 @@ class Mailbox:
         Holds the lock.
         """
         with self.lock:
-            if not self._hand_over(channel, message):
+            line = self._waiters.get(channel)
+            if line is None or not self._hand_over(channel, line, message):
                 self._unread.setdefault(channel, []).insert(0, message)
 
     def drop_unread(self, channel: str) -> None:
@@ -154,7 +151,8 @@ class Mailbox:
 
     def deliver(self, channel: str, message: Unread) -> bool:
         """Give a message to who waits, or keep it; return False where the channel is full."""
-        if channel in self._waiters and self._hand_over(channel, message):
+        line = self._waiters.get(channel)
+        if line is not None and self._hand_over(channel, line, message):
             return True
         unread = self._unread.get(channel)
         if unread is None:
@@ -177,15 +175,15 @@ class Mailbox:
             return False
         over = 0
         for channel in members:
-            if channel not in excluded and not self.deliver(channel, message):
+            if (not excluded or channel not in excluded) and not self.deliver(channel, message):
                 over += 1
         if over:
             _log.info("%s of %s channels over capacity in group %s", over, len(members), group)
         return True
 
-    def _hand_over(self, channel: str, message: Unread) -> bool:
+    def _hand_over(self, channel: str, line: list[Waiter], message: Unread) -> bool:
         running = asyncio.get_running_loop()
-        while line := self._waiters.get(channel):
+        while line:
             waiter = line.pop(0)
             if not line:
                 del self._waiters[channel]

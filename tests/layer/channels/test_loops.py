@@ -1,8 +1,10 @@
 """One layer, many event loops and threads."""
 
+import ast
 import asyncio
 import gc
-import os
+import subprocess
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -109,8 +111,25 @@ def test_threads_share_a_channel(layer: RedisChannelLayer, new_loop: Any) -> Non
     assert sorted(got) == list(range(200))
 
 
-def test_forked_process_has_a_name_of_its_own(layer: RedisChannelLayer) -> None:
-    before = async_to_sync(layer.new_channel)()
-    layer._os_pid = os.getppid()  # what a child sees after a fork
-    after = async_to_sync(layer.new_channel)()
-    assert before.partition("!")[0] != after.partition("!")[0]
+FORKS = """
+import os, sys
+from asgiref.sync import async_to_sync
+from gateway_layer.channels import RedisChannelLayer
+layer = RedisChannelLayer([sys.argv[1]])
+channel = async_to_sync(layer.new_channel)()
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+    print(channel, async_to_sync(layer.new_channel)(), async_to_sync(layer.receive)(channel))
+else:
+    async_to_sync(layer.send)(channel, {"from": async_to_sync(layer.new_channel)()})
+    os._exit(0)
+"""
+
+
+def test_forked_process_has_a_name_of_its_own(redis_url: str) -> None:
+    program = [sys.executable, "-W", "ignore", "-c", FORKS, redis_url]
+    out = subprocess.run(program, check=True, capture_output=True, text=True, timeout=20).stdout
+    first, second, message = out.split(maxsplit=2)
+    third = ast.literal_eval(message)["from"]
+    clients = [channel.partition("!")[0] for channel in (first, second, third)]
+    assert clients[0] == clients[1] != clients[2]

@@ -12,6 +12,7 @@ import pytest
 from tests.layer.channels.conftest import MakeLayer
 
 from gateway_layer.channels import RedisChannelLayer
+from gateway_layer.channels.plain import read_script
 from gateway_layer.embedded import EmbeddedServer
 from gateway_layer.errors import ChannelFull, LayerUnavailable
 from gateway_layer.redis.address import sync_client
@@ -226,6 +227,23 @@ async def test_concurrent_senders_cannot_exceed_the_capacity(make: MakeLayer) ->
     assert sum(isinstance(result, ChannelFull) for result in results) == 10
 
 
+async def test_messages_of_one_turn_fit_as_far_as_there_is_room(make: MakeLayer) -> None:
+    layer = make(capacity=3)
+    sends = [layer.send("jobs", {"n": number}) for number in range(6)]
+    results = await asyncio.gather(*sends, return_exceptions=True)
+    assert [isinstance(result, ChannelFull) for result in results] == [False] * 3 + [True] * 3
+    assert await numbers(layer, "jobs", 3) == [0, 1, 2]
+    await nothing_comes(layer, "jobs")
+
+
+def test_what_was_read_meanwhile_is_not_taken_back(redis_url: str) -> None:
+    with sync_client(redis_url) as client:
+        client.rpush("list", b"a", b"b", b"of another")  # "c" was read
+        assert client.eval(read_script("withdraw"), 1, "list", 0, 2, b"c", b"b") == 0
+        assert client.eval(read_script("withdraw"), 1, "list", 0, 2, b"b", b"a") == 1
+        assert client.lrange("list", 0, -1) == [b"a", b"of another"]
+
+
 async def test_capacity_of_a_channel_is_by_the_first_pattern(make: MakeLayer) -> None:
     layer = make(capacity=4, channel_capacity={re.compile("one.*"): 1, "on*": 2, "two!*": 3})
     assert [layer.get_capacity(name) for name in ("one.x", "on", "two!x", "else")] == [1, 2, 3, 4]
@@ -289,6 +307,10 @@ async def test_members_share_no_dict(layer: RedisChannelLayer) -> None:
     first, second = [await layer.receive(channel) for channel in channels]
     first["list"].append(2)
     assert second == {"list": [1]}
+    await layer.group_send("g", {"n": 1})
+    first, second = [await layer.receive(channel) for channel in channels]
+    first["n"] = 2
+    assert second == {"n": 1}
 
 
 async def test_member_that_left_gets_nothing(layer: RedisChannelLayer) -> None:

@@ -17,10 +17,10 @@ for _, member in ipairs(members) do
   local own = ARGV[4] .. ':{' .. member .. '}:'
   if member:sub(1, 1) == '@' or redis.call('EXISTS', own .. 'up') == 0 then
     left[#left + 1] = member
-  elseif redis.call('LLEN', own .. 'in') >= tonumber(ARGV[3]) then
+  elseif redis.call('RPUSH', own .. 'in', ARGV[5]) > tonumber(ARGV[3]) then
+    redis.call('RPOP', own .. 'in')
     full = full + 1
   else
-    redis.call('RPUSH', own .. 'in', ARGV[5])
     redis.call('PEXPIRE', own .. 'in', ARGV[2])
   end
 end
