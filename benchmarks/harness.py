@@ -23,6 +23,7 @@ from gateway_layer.embedded import EmbeddedServer
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 20.0
 STOP_S = 10.0
+_PACKAGES = ("layer", "interface_server", "workers")
 WSGI_THREADS = 10
 """What a worker of the gateway has by default."""
 
@@ -128,11 +129,12 @@ def gateway(
     workers: int = 1,
     module: str = "apps",
     worker_options: tuple[str, ...] = (),
+    tree: Path | None = None,
 ) -> Iterator[Subject]:
     """Serve `benchmarks.<module>:<app>` with one interface server, `workers` workers and a Redis.
 
     The Redis is its own: nothing else is in its memory, CPU time and command counts.
-    `worker_options` are more of gateway-worker's.
+    `worker_options` are more of gateway-worker's; `tree` is another revision of the source.
     """
     port, admin_port = _free_port(), _free_port()
     binaries = Path(sys.executable).parent
@@ -142,11 +144,11 @@ def gateway(
         argv = [str(binaries / "gateway-interface"), "--bind", f"127.0.0.1:{port}"]
         argv += ["--redis", server.url, "--http", http, "--processes", "1"]
         argv += ["--admin-bind", f"127.0.0.1:{admin_port}", "--no-access-log"]
-        interface = stack.enter_context(_process(argv, scratch / "interface.log"))
+        interface = stack.enter_context(_process(argv, scratch / "interface.log", tree))
         argv = [str(binaries / "gateway-worker"), f"benchmarks.{module}:{app}"]
         argv += ["--redis", server.url, "--processes", str(workers), "--app-dir", str(ROOT)]
         argv += worker_options
-        worker = stack.enter_context(_process(argv, scratch / "worker.log"))
+        worker = stack.enter_context(_process(argv, scratch / "worker.log", tree))
         interface.wait_until(lambda: _answers_200(admin_port, "/readyz"), "to be ready")
         worker.wait_until(lambda: "ready" in worker.output(), "to be ready")
         parts = {"interface": interface.pid, "worker": worker.pid, "redis": server.pid}
@@ -230,7 +232,10 @@ class _Server:
 
 
 @contextmanager
-def _process(argv: list[str], log: Path) -> Iterator[_Server]:
+def _process(argv: list[str], log: Path, tree: Path | None = None) -> Iterator[_Server]:
+    environment = dict(os.environ)
+    if tree is not None:  # in front of where this one is installed from
+        environment["PYTHONPATH"] = os.pathsep.join(str(tree / folder) for folder in _PACKAGES)
     with log.open("wb") as output:
         try:
             popen = subprocess.Popen(
@@ -239,6 +244,7 @@ def _process(argv: list[str], log: Path) -> Iterator[_Server]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
+                env=environment,
                 start_new_session=True,
             )
         except OSError as error:

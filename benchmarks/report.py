@@ -112,9 +112,9 @@ def cpu_row(
     return replace(row, note=note, details={"gateway_us_by_part": by_part})
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row], sides: tuple[str, str] = ("gateway", "uvicorn")) -> str:
     """Return a Markdown table of the rows, aligned so that it reads well on a terminal too."""
-    cells = [("figure", "target", "measured", "min - max", "gateway", "uvicorn", "holds")]
+    cells = [("figure", "target", "measured", "min - max", *sides, "holds")]
     cells += [_cells(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [" | ".join(map(str.ljust, line, widths)) for line in cells]

@@ -11,7 +11,9 @@ CONNECTIONS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Round:
+class WebSocketRound:
+    """What one side of a round did, and what it cost the server."""
+
     messages_per_s: float
     cpu_us: Mapping[str, float]
     p99_us: float
@@ -27,11 +29,11 @@ def run(settings: Settings) -> list[Row]:
     ):
         for subject, one in ((ours, our_client), (theirs, their_client)):
             one.ask(f"open {CONNECTIONS}", timeout_s=20)
-            _measure(subject, one, 1.0)
+            measure(subject, one, 1.0)
         gateway, uvicorn_ = in_turn(
             settings.rounds,
-            lambda: _measure(ours, our_client, settings.round_s),
-            lambda: _measure(theirs, their_client, settings.round_s),
+            lambda: measure(ours, our_client, settings.round_s),
+            lambda: measure(theirs, their_client, settings.round_s),
         )
     name = f"websocket echo, {CONNECTIONS} connections"
     return [
@@ -57,10 +59,11 @@ def run(settings: Settings) -> list[Row]:
     ]
 
 
-def _measure(subject: Subject, one: Client, seconds: float) -> _Round:
+def measure(subject: Subject, one: Client, seconds: float) -> WebSocketRound:
+    """Keep a message under way on each open connection."""
     cpu = subject.cpu_s()
     answer = one.ask(f"go {seconds}", timeout_s=seconds + 20)
-    return _Round(
+    return WebSocketRound(
         messages_per_s=answer["messages"] / answer["duration_s"],
         cpu_us=subject.cpu_us_each(cpu, answer["messages"]),
         p99_us=answer["p99_us"],

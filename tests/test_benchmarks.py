@@ -118,3 +118,10 @@ def test_content_out_of_order_has_another_hash() -> None:
     first, second = chunks(2 * CHUNK_BYTES)
     assert hashlib.sha256(first + second).hexdigest() == sha256_of(2 * CHUNK_BYTES)
     assert hashlib.sha256(second + first).hexdigest() != sha256_of(2 * CHUNK_BYTES)
+
+
+def test_revision_that_is_not_there_is_status_2() -> None:
+    argv = [sys.executable, "-m", "benchmarks.revisions", "no-such-revision"]
+    run = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 2
+    assert "no revision 'no-such-revision'" in run.stderr or "wrk is not on the PATH" in run.stderr
