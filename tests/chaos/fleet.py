@@ -181,11 +181,16 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def kill_child(command: Command) -> tuple[int, Kill]:
-    """SIGKILL a supervisor's child; return its number and when that was."""
+def kill_child(command: Command, *, replaced: bool = True) -> tuple[int, Kill]:
+    """SIGKILL a supervisor's child; return its number and when that was.
+
+    Where it is not to be replaced the supervisor is ended with it.
+    """
     child = command.child
     at = time.monotonic()
     os.kill(child, signal.SIGKILL)
+    if not replaced:
+        command.signal(signal.SIGTERM)
     wait_until(lambda: child not in children_of(command.process.pid), "the end of the child")
     return child, Kill(at, time.monotonic())
 

@@ -121,8 +121,7 @@ def crowd(folder: Path, scale: Scale) -> list[Row]:
         one.clients.ask("begin", period_s=scale.resumable / 100, askers=scale.askers)
         begun = time.monotonic()
         wait_until(lambda: len(one.clients.ask("latencies", since=begun)) > 50, "some answers")
-        child, kill = kill_child(one.workers[0])
-        one.workers[0].signal(signal.SIGTERM)  # and no other in its place
+        child, kill = kill_child(one.workers[0], replaced=False)
         places = [command.child for command in others]
         wait_until(lambda: child not in one.clients.ask("served_by"), "the hand-over", 40)
         took_s = time.monotonic() - kill.at

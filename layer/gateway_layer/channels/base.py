@@ -38,6 +38,8 @@ _log = logging.getLogger("gateway.channels")
 class LayerBase:
     """The part of `RedisChannelLayer` that nobody calls from outside, with its attributes."""
 
+    _mailbox: Mailbox
+
     def __init__(
         self,
         hosts: Sequence[Any] | None = None,
@@ -88,6 +90,9 @@ class LayerBase:
         _all.add(self)
 
     def _renew(self) -> None:
+        if hasattr(self, "_mailbox"):
+            _of_parents.append(self._mailbox)
+        self._os_pid = os.getpid()
         self._lock = threading.Lock()
         self._mailbox = self._make_mailbox()
         self._listening: set[str] = set()  # owners of connections that read for us
@@ -117,8 +122,22 @@ class LayerBase:
         if client is None:
             return state.append(channel, self._keys.plain(channel), capacity, entry)
         if client == self._mailbox.client:
-            capacity = max(0, capacity - self._mailbox.unread(channel))
+            return self._send_here(state, channel, capacity, entry)
         return state.append(client, self._keys.inbox(client), capacity, entry)
+
+    async def _send_here(self, state: LoopState, channel: str, capacity: int, entry: bytes) -> bool:
+        """Append to the own inbox; what waits unread here, or is on its way, takes room, too.
+
+        The list alone does not tell: who waits for any channel of this process empties it.
+        """
+        mailbox = self._mailbox
+        room = mailbox.begin_send(channel, capacity)
+        if room <= 0:
+            return False
+        try:
+            return await state.append(mailbox.client, self._keys.inbox(mailbox.client), room, entry)
+        finally:
+            mailbox.end_send(channel)
 
     async def _notify(self, state: LoopState, client: str, entry: tuple[Any, ...]) -> int:
         """Append an entry to the inbox of a process; 1, 0 if it is full, -1 if it is gone."""
@@ -220,6 +239,7 @@ class LayerBase:
         state = self._mailbox.states.get(loop)
         if state is not None and not state.closed:
             return state
+        self._look_for_fork()
         with self._lock:
             states = self._mailbox.states
             for other in [other for other in states if other.is_closed()]:
@@ -234,6 +254,11 @@ class LayerBase:
                 self._on_heartbeat,
             )
         return state
+
+    def _look_for_fork(self) -> None:
+        """See whether this is a child of which Python has not told: servers in C fork so."""
+        if self._os_pid != os.getpid():
+            self._renew()
 
     def _shard_of(self, name: str) -> int:
         hosts = len(self._hosts)
@@ -254,6 +279,8 @@ class LayerBase:
 
 
 _all: Final[weakref.WeakSet[LayerBase]] = weakref.WeakSet()
+_of_parents: Final[list[Mailbox]] = []
+"""Kept, or asyncio would complain of their tasks, which never run here."""
 
 
 def _begin_anew() -> None:

@@ -117,6 +117,7 @@ class RedisChannelLayer(Groups):
             TypeError: The prefix is none, or too long for a name.
             LayerUnavailable: Redis cannot be reached.
         """
+        self._look_for_fork()
         state = self._state()
         connection = CURRENT.get()
         if connection is not None:

@@ -69,6 +69,7 @@ class Mailbox:
         self._waiters: dict[str, list[Waiter]] = {}
         self._said_full: set[str] = set()
         self._version = 0
+        self._coming: dict[str, int] = {}  # sends of this process to its own channels
         self.borrowed: dict[str, Borrowed] = {}
 
     def new_channel(self, prefix: str) -> str:
@@ -92,6 +93,26 @@ class Mailbox:
     def unread(self, channel: str) -> int:
         """Return how many messages wait here in a channel."""
         return len(self._unread.get(channel, ()))
+
+    def begin_send(self, channel: str, capacity: int) -> int:
+        """Count a message that this process sends to a channel of its own.
+
+        Returns:
+            How many may be in Redis besides what is unread here; 0: none, and nothing was counted.
+        """
+        with self.lock:
+            unread, coming = len(self._unread.get(channel, ())), self._coming.get(channel, 0)
+            if unread + coming >= capacity:
+                return 0
+            self._coming[channel] = coming + 1
+            return capacity - unread
+
+    def end_send(self, channel: str) -> None:
+        """The message has arrived in Redis, or has not."""
+        with self.lock:
+            self._coming[channel] -= 1
+            if not self._coming[channel]:
+                del self._coming[channel]
 
     def take(self, channel: str, loop: asyncio.AbstractEventLoop) -> Unread | Waiter:
         """Return the first message, or a future that gets it: to `leave` where it is cancelled.

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway_layer.errors import LayerUnavailable
@@ -166,6 +166,21 @@ class Pipe:
         if protocol is None:
             raise self._unavailable()
         protocol.write(command, on_reply)
+
+    def write_all(self, commands: bytes, on_replies: Sequence[OnReply | None]) -> None:
+        """Send packed commands that make no sense one without the other, such as a transaction.
+
+        Args:
+            commands: Several from `pack_command`, joined.
+            on_replies: For each command what `write` takes.
+
+        Raises:
+            LayerUnavailable: As for `write`; nothing was queued of any.
+        """
+        protocol = self._protocol
+        if protocol is None:
+            raise self._unavailable()
+        protocol.write_all(commands, on_replies)
 
     def push(self, key: bytes, entry: bytes, on_length: OnLength | None = None) -> None:
         """Append an entry to a list; all entries of a turn for a key leave in one RPUSH.

@@ -8,7 +8,7 @@ lock, timer or log call per command.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -121,6 +121,19 @@ class RedisProtocol(asyncio.Protocol):
             self._make_room(len(command))
         self._turn.append(command)
         self._pending.append(on_reply)
+        self._leave_soon()
+
+    def write_all(self, commands: bytes, on_replies: Sequence[OnReply | None]) -> None:
+        """Queue commands that leave together or not at all; see `Pipe.write_all`."""
+        self._room -= len(commands)
+        if self._room < 0:
+            self._make_room(len(commands))
+        self._turn.append(commands)
+        self._pending.extend(on_replies)
+        self._stats.commands += len(on_replies) - 1
+        self._leave_soon()
+
+    def _leave_soon(self) -> None:
         # What a reply calls for (the next BLMPOP) leaves when the replies at hand are done,
         # instead of in the next turn.
         if self._reading:

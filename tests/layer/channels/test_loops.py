@@ -112,12 +112,12 @@ def test_threads_share_a_channel(layer: RedisChannelLayer, new_loop: Any) -> Non
 
 
 FORKS = """
-import os, sys
+import ctypes, os, sys
 from asgiref.sync import async_to_sync
 from gateway_layer.channels import RedisChannelLayer
 layer = RedisChannelLayer([sys.argv[1]])
 channel = async_to_sync(layer.new_channel)()
-if child := os.fork():
+if child := {"python": os.fork, "c": ctypes.PyDLL(None).fork}[sys.argv[2]]():
     assert os.waitpid(child, 0)[1] == 0
     print(channel, async_to_sync(layer.new_channel)(), async_to_sync(layer.receive)(channel))
 else:
@@ -126,8 +126,9 @@ else:
 """
 
 
-def test_forked_process_has_a_name_of_its_own(redis_url: str) -> None:
-    program = [sys.executable, "-W", "ignore", "-c", FORKS, redis_url]
+@pytest.mark.parametrize("how", ["python", "c"])  # uWSGI's fork is in C, and tells nobody
+def test_forked_process_has_a_name_of_its_own(redis_url: str, how: str) -> None:
+    program = [sys.executable, "-W", "ignore", "-c", FORKS, redis_url, how]
     out = subprocess.run(program, check=True, capture_output=True, text=True, timeout=20).stdout
     first, second, message = out.split(maxsplit=2)
     third = ast.literal_eval(message)["from"]

@@ -236,6 +236,24 @@ async def test_messages_of_one_turn_fit_as_far_as_there_is_room(make: MakeLayer)
     await nothing_comes(layer, "jobs")
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["together", "one by one"])
+async def test_full_channel_refuses_while_another_of_the_process_is_read(
+    make: MakeLayer, together: bool
+) -> None:
+    layer = make(capacity=3)
+    channel, other = await layer.new_channel(), await layer.new_channel()
+    reading = asyncio.create_task(layer.receive(other))
+    results: list[object] = []
+    for burst in [8] if together else [1] * 8:
+        sends = [layer.send(channel, {"n": 1}) for _ in range(burst)]
+        results += await asyncio.gather(*sends, return_exceptions=True)
+        await asyncio.sleep(SHORT_S / 2)  # for what was sent to be read
+    assert sum(isinstance(result, ChannelFull) for result in results) == 5
+    assert layer.statistics["dropped"] == 0
+    assert await numbers(layer, channel, 3) == [1, 1, 1]
+    reading.cancel()
+
+
 def test_what_was_read_meanwhile_is_not_taken_back(redis_url: str) -> None:
     with sync_client(redis_url) as client:
         client.rpush("list", b"a", b"b", b"of another")  # "c" was read

@@ -59,6 +59,26 @@ async def test_a_push_stands_where_the_first_of_its_turn_was_written(redis_url: 
         assert lengths == [0, 2]
 
 
+async def test_commands_of_a_transaction_leave_together(redis_url: str) -> None:
+    packed = [pack_command(*one) for one in (("MULTI",), ("RPUSH", "k", "a"), ("EXEC",))]
+    async with piped(redis_url) as pipe:
+        before = pipe.stats.commands
+        replies: list[Reply] = []
+        pipe.write_all(b"".join(packed), (None, replies.append, replies.append))
+        assert await pipe.execute("LLEN", "k") == 1
+        assert replies == [b"QUEUED", [1]]
+        assert pipe.stats.commands == before + 4
+
+
+async def test_a_transaction_that_finds_no_room_is_not_begun(redis_url: str) -> None:
+    large = pack_command("SET", "k", bytes(40 * 2**20))
+    async with piped(redis_url) as pipe:
+        pipe.write(large)
+        with pytest.raises(LayerUnavailable):
+            pipe.write_all(pack_command("MULTI") + large + pack_command("EXEC"), (None,) * 3)
+        assert await pipe.execute("STRLEN", "k") == 40 * 2**20
+
+
 async def test_replies_come_in_the_order_of_the_commands(redis_url: str) -> None:
     async with piped(redis_url) as pipe:
         seen: list[Reply] = []
