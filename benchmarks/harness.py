@@ -23,7 +23,7 @@ from gateway_layer.embedded import EmbeddedServer
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 20.0
 STOP_S = 10.0
-_PACKAGES = ("layer", "interface_server", "workers")
+PACKAGES = ("layer", "interface_server", "workers")
 WSGI_THREADS = 10
 """What a worker of the gateway has by default."""
 
@@ -235,7 +235,7 @@ class _Server:
 def _process(argv: list[str], log: Path, tree: Path | None = None) -> Iterator[_Server]:
     environment = dict(os.environ)
     if tree is not None:  # in front of where this one is installed from
-        environment["PYTHONPATH"] = os.pathsep.join(str(tree / folder) for folder in _PACKAGES)
+        environment["PYTHONPATH"] = os.pathsep.join(str(tree / folder) for folder in PACKAGES)
     with log.open("wb") as output:
         try:
             popen = subprocess.Popen(
