@@ -96,6 +96,7 @@ class LayerBase:
         self._lock = threading.Lock()
         self._mailbox = self._make_mailbox()
         self._listening: set[str] = set()  # owners of connections that read for us
+        self._failed = False  # a group's message, which nobody waited for, and none since
 
     def _make_mailbox(self) -> Mailbox:
         return Mailbox(self.get_capacity)
@@ -109,21 +110,29 @@ class LayerBase:
 
     @property
     def statistics(self) -> dict[str, int]:
-        """Messages this process has dropped: `dropped` over capacity, `expired` unread."""
+        """Messages this process has dropped, `expired` unread and `dropped` for other reasons.
+
+        Those are: a full channel, and Redis that did not take what was sent to a group.
+        """
         return {"dropped": self._mailbox.dropped, "expired": self._mailbox.expired}
 
     # Sending to other processes.
 
     def _send(self, state: LoopState, channel: str, payload: bytes) -> Coroutine[Any, Any, bool]:
         """Append a packed message to the list of its channel; tell whether there was room."""
-        capacity = self.get_capacity(channel)
+        name, key, capacity, entry = self._appended(state, channel, payload)
+        if name == self._mailbox.client:
+            return self._send_here(state, channel, capacity, entry)
+        return state.append(name, key, capacity, entry)
+
+    def _appended(
+        self, state: LoopState, channel: str, payload: bytes
+    ) -> tuple[str, bytes, int, bytes]:
+        """Return what `LoopState.append` needs to send a packed message to a channel."""
         client = client_of(channel)
         entry = state.packer.pack((now_ms() + self._expiry_ms, MESSAGE, channel, payload))
-        if client is None:
-            return state.append(channel, self._keys.plain(channel), capacity, entry)
-        if client == self._mailbox.client:
-            return self._send_here(state, channel, capacity, entry)
-        return state.append(client, self._keys.inbox(client), capacity, entry)
+        key = self._keys.plain(channel) if client is None else self._keys.inbox(client)
+        return client or channel, key, self.get_capacity(channel), entry
 
     async def _send_here(self, state: LoopState, channel: str, capacity: int, entry: bytes) -> bool:
         """Append to the own inbox; what waits unread here, or is on its way, takes room, too.

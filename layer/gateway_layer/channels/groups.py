@@ -3,17 +3,22 @@
 import asyncio
 import logging
 from collections.abc import Collection
+from functools import partial
 from typing import Any, Final
 
 from gateway_layer.channels.base import GONE, GROUP_BACKLOG, LayerBase
 from gateway_layer.channels.entries import GROUP_MESSAGE, JOIN, PART
-from gateway_layer.channels.loop_state import LoopState
+from gateway_layer.channels.loop_state import LoopState, as_unavailable
 from gateway_layer.channels.mailbox import now_ms
 from gateway_layer.channels.options import check_channel, check_group, client_of
 from gateway_layer.channels.plain import read_script
 from gateway_layer.errors import LayerUnavailable
+from gateway_layer.redis.resp import pack_command
 
 _GROUP_SEND: Final = read_script("group_send")
+
+Entry = tuple[int, str, bytes, tuple[str, ...]]
+"""What the inbox of each process gets: GROUP_MESSAGE, group, packed payload, who is excluded."""
 
 _log = logging.getLogger("gateway.channels")
 
@@ -86,6 +91,12 @@ class Groups(LayerBase):
     ) -> None:
         """Send a message to every member of a group: one entry a process, each its own dict.
 
+        With one host it returns when the message is on its way, in order with all that this event
+        loop sends. It waits for Redis where 32 messages of this loop are unanswered or 1 MiB waits
+        to be written, and after Redis has failed to take one: the failure of a message that
+        nobody waited for is counted in `statistics["dropped"]`, and logged once until Redis takes
+        one again.
+
         Args:
             group: A name.
             message: As for `send`.
@@ -100,36 +111,90 @@ class Groups(LayerBase):
         payload = self._crypto.encrypt(state.packer.payload(message))
         entry = (GROUP_MESSAGE, group, payload, tuple(exclude))
         if len(self._hosts) == 1:
-            total, over, left = await self._give_to_all(state, group, entry)
+            await self._give_to_all(state, group, entry)
         else:
-            left, over = await self._members(state, group), 0
-            total = len(left)
-        if left:
+            members = await self._members(state, group)
             gives = (
                 self._give(state, group, member, entry)
-                for member in left
+                for member in members
                 if member[0] != "@" or member[1:] not in exclude
             )
-            over += (await asyncio.gather(*gives)).count(False)
-        if over:
-            self._mailbox.dropped += over
-            _log.info("%s of %s channels over capacity in group %s", over, total, group)
+            taken = await asyncio.gather(*gives)
+            self._note_full(group, len(members), taken.count(False))
 
-    async def _give_to_all(
-        self, state: LoopState, group: str, entry: tuple[Any, ...]
-    ) -> tuple[int, int, list[str]]:
-        """Give a group's message to all its processes, in one round trip.
-
-        Returns:
-            Number of members, how many were full, and which are left to be given it one by one.
-        """
+    async def _give_to_all(self, state: LoopState, group: str, entry: Entry) -> None:
+        """Give a group's message to all its processes, in one round trip."""
+        pipe = await state.writer(group)
         now = now_ms()
-        total, full, left = await state.call(
-            *(group, "EVAL", _GROUP_SEND, 1, self._keys.group(group)[0]),
+        command = pack_command(
+            *("EVAL", _GROUP_SEND, 1, self._keys.group(group)[0]),
             *(now - self._group_expiry_ms, self._expiry_ms, GROUP_BACKLOG, self.prefix),
             state.packer.pack((now + self._expiry_ms, *entry)),
         )
-        return total, full, [member.decode("ascii", "replace") for member in left]
+        if self._failed or state.unanswered.full or pipe.paused:
+            total, full, left = await state.answer(pipe, command)
+            self._failed = False
+            answers = self._give_left(state, group, entry, left, now)
+            taken = await asyncio.gather(*answers)
+            self._note_full(group, total, full + taken.count(False))
+            for error in taken:
+                if isinstance(error, Exception):
+                    raise as_unavailable(error)
+            return
+
+        def on_reply(reply: Any) -> None:
+            if isinstance(reply, list):
+                self._note_full(group, *reply[:2])
+                for answer in self._give_left(state, group, entry, reply[2], now):
+                    state.unanswered.begin()
+                    answer.add_done_callback(partial(self._on_taken, state, group))
+            else:
+                self._note_failure(group, reply)
+            state.unanswered.end()
+
+        state.post(pipe, command, on_reply)
+        state.unanswered.begin()
+        pipe.flush()  # now: a process that is killed in its next turn has sent it
+
+    def _give_left(
+        self, state: LoopState, group: str, entry: Entry, left: list[bytes], seen: int
+    ) -> list["asyncio.Future[Any]"]:
+        """Give a message to the plain channels of a group, and forget processes that are gone.
+
+        Not in a task, for those are cancelled when the loop ends.
+
+        Returns:
+            For each channel, whether there was room, or an exception.
+        """
+        answers = []
+        for member in left:
+            name = member.decode("ascii", "replace")
+            if name[0] != "@":
+                # Unless it comes back at this very moment.
+                state.write(group, pack_command(*self._register_command(group, name, 0, "", seen)))
+            elif name[1:] not in entry[3]:
+                answers.append(state.begin_append(*self._appended(state, name[1:], entry[2])))
+        return answers
+
+    def _on_taken(self, state: LoopState, group: str, answer: "asyncio.Future[Any]") -> None:
+        taken = answer.result()
+        if isinstance(taken, Exception):
+            self._note_failure(group, taken)
+        elif not taken:
+            self._note_full(group, 1, 1)
+        state.unanswered.end()
+
+    def _note_full(self, group: str, total: int, full: int) -> None:
+        if full:
+            self._mailbox.dropped += full
+            _log.info("%s of %s channels over capacity in group %s", full, total, group)
+
+    def _note_failure(self, group: str, error: Exception) -> None:
+        """A message whose sender has gone on did not get to Redis, or nobody knows whether."""
+        self._mailbox.dropped += 1
+        if not self._failed:
+            self._failed = True
+            _log.error("a message may be lost, others may follow group=%s reason=%s", group, error)
 
     async def group_channels_count(self, group: str) -> int:
         """Return how many channels are members of a group.
@@ -165,9 +230,7 @@ class Groups(LayerBase):
         members = await state.call(group, "ZRANGE", key, oldest, "+inf", "BYSCORE")
         return [member.decode("ascii", "replace") for member in members]
 
-    async def _give(
-        self, state: LoopState, group: str, member: str, entry: tuple[Any, ...]
-    ) -> bool:
+    async def _give(self, state: LoopState, group: str, member: str, entry: Entry) -> bool:
         """Give a group's message to one process or plain channel; return whether it had room."""
         if member[0] == "@":
             return await self._send(state, member[1:], entry[2])

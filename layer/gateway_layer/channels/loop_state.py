@@ -19,10 +19,11 @@ from gateway_layer.channels.entries import (
 from gateway_layer.channels.mailbox import Mailbox, now_ms
 from gateway_layer.channels.options import Host, Keys
 from gateway_layer.channels.plain import READ_BLOCK_S, PlainReaders, ReadPipe, read_script
+from gateway_layer.channels.unanswered import Unanswered
 from gateway_layer.errors import GatewayError, LayerUnavailable
 from gateway_layer.fence import check_process
 from gateway_layer.redis.pipe import Pipe, RedisReplyError
-from gateway_layer.redis.protocol import Reply, resolve
+from gateway_layer.redis.protocol import OnReply, Reply, resolve
 from gateway_layer.redis.resp import pack_command
 
 _WITHDRAW: Final = read_script("withdraw")
@@ -48,6 +49,9 @@ class LoopState:
     It ends with the loop: cancelling all tasks, as every runner of loops does before it closes
     one, closes the connections and gives back what is unread.
 
+    Attributes:
+        unanswered: Group messages whose senders did not wait for Redis.
+
     Args:
         hosts: The servers.
         shard_of: Index of the server that holds what belongs to a name.
@@ -72,6 +76,7 @@ class LoopState:
         self.loop: Final = asyncio.get_running_loop()
         self.mailbox: Final = mailbox
         self.packer: Final = Packer()
+        self.unanswered: Final = Unanswered()
         self.closed = False
         self._hosts = hosts
         self._shard_of = shard_of
@@ -139,15 +144,22 @@ class LoopState:
         pipe = self._writers.get(shard)
         if pipe is None or not pipe.connected:
             await self.writer_of(shard)
+        taken = await self.begin_append(name, key, capacity, entry)
+        if isinstance(taken, Exception):
+            raise as_unavailable(taken)
+        return bool(taken)
+
+    def begin_append(
+        self, name: str, key: bytes, capacity: int, entry: bytes
+    ) -> "asyncio.Future[Any]":
+        """Do what `append` does, where there is a connection; the result may be an exception."""
         answer: asyncio.Future[Any] = self.loop.create_future()
+        shard = self._shard_of(name)
         if self._is_first():
             self._send(shard, key, capacity, [(entry, answer)])
         else:
             self._turn.setdefault((shard, key, capacity), []).append((entry, answer))
-        taken = await answer
-        if isinstance(taken, Exception):
-            raise _unavailable(taken)
-        return bool(taken)
+        return answer
 
     def _is_first(self) -> bool:
         """Whether this is the first to leave in this turn of the loop.
@@ -218,18 +230,30 @@ class LoopState:
         Raises:
             LayerUnavailable: It cannot be reached, or refused, or this process may count as dead.
         """
-        check_process()
         pipe = self._writers.get(self._shard_of(name))
         if pipe is None or not pipe.connected:
             pipe = await self.writer(name)
+        return await self.answer(pipe, pack_command(*parts))
+
+    async def answer(self, pipe: Pipe, command: bytes) -> Any:
+        """Send a packed command and wait for its reply; raises as `call`."""
         answer: asyncio.Future[Reply] = self.loop.create_future()
-        pipe.write(pack_command(*parts), resolve(answer))
-        if self._is_first():
-            pipe.flush()
+        self.post(pipe, command, resolve(answer))
         reply = await answer
         if isinstance(reply, Exception):
-            raise _unavailable(reply)
+            raise as_unavailable(reply)
         return reply
+
+    def post(self, pipe: Pipe, command: bytes, on_reply: OnReply) -> None:
+        """Send a packed command; at once, if it is the first of this turn.
+
+        Raises:
+            LayerUnavailable: Not connected, or this process may count as dead.
+        """
+        check_process()
+        pipe.write(command, on_reply)
+        if self._is_first():
+            pipe.flush()
 
     # This process's own channels.
 
@@ -356,6 +380,7 @@ class LoopState:
             self._heart.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
+                await self.unanswered.wait()
                 if self.mailbox.reader is self and self._inbox is not None:
                     await self._inbox.stop(await self.writer(self._own))
                 await self._plain.close()
@@ -378,7 +403,8 @@ def _settle(sends: list[Send], taken: Any) -> None:
             answer.set_result(taken if isinstance(taken, Exception) else index < taken)
 
 
-def _unavailable(error: Exception) -> LayerUnavailable:
+def as_unavailable(error: Exception) -> LayerUnavailable:
+    """Return what to raise for a command that was not carried out, or nobody knows."""
     if isinstance(error, LayerUnavailable):
         return error
     refused = LayerUnavailable(f"Redis refused: {error}")

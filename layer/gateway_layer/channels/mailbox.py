@@ -42,7 +42,7 @@ class Mailbox:
         reader: The loop that reads the inbox at present.
         groups: Own members of each group -> when each joined, ms since 1970.
         borrowed: Channels that are read here and belong to connections, by name.
-        dropped: Messages dropped because a channel was full here.
+        dropped: Messages that were dropped here: for a full channel, or sent to a group in vain.
         expired: Messages that expired before they were read.
     """
 
