@@ -9,6 +9,7 @@ import time
 import pytest
 from asgiref.sync import async_to_sync
 from tests.layer.channels.conftest import MakeLayer
+from tests.layer.channels.receiving import numbers
 
 from gateway_layer.channels import RedisChannelLayer
 from gateway_layer.embedded import EmbeddedServer
@@ -17,10 +18,6 @@ from gateway_layer.redis.address import sync_client
 
 MOST = 32
 """So many of one loop may be unanswered; stated in docs/channels.md."""
-
-
-async def numbers(layer: RedisChannelLayer, channel: str, count: int) -> list[int]:
-    return [(await layer.receive(channel))["n"] for _ in range(count)]
 
 
 async def a_member(layer: RedisChannelLayer) -> str:
