@@ -96,7 +96,7 @@ class LayerBase:
         self._lock = threading.Lock()
         self._mailbox = self._make_mailbox()
         self._listening: set[str] = set()  # owners of connections that read for us
-        self._failed = False  # a group's message, which nobody waited for, and none since
+        self._failed: set[str] = set()  # groups whose last message, for all we know, got lost
 
     def _make_mailbox(self) -> Mailbox:
         return Mailbox(self.get_capacity)
@@ -120,19 +120,14 @@ class LayerBase:
 
     def _send(self, state: LoopState, channel: str, payload: bytes) -> Coroutine[Any, Any, bool]:
         """Append a packed message to the list of its channel; tell whether there was room."""
-        name, key, capacity, entry = self._appended(state, channel, payload)
-        if name == self._mailbox.client:
-            return self._send_here(state, channel, capacity, entry)
-        return state.append(name, key, capacity, entry)
-
-    def _appended(
-        self, state: LoopState, channel: str, payload: bytes
-    ) -> tuple[str, bytes, int, bytes]:
-        """Return what `LoopState.append` needs to send a packed message to a channel."""
+        capacity = self.get_capacity(channel)
         client = client_of(channel)
         entry = state.packer.pack((now_ms() + self._expiry_ms, MESSAGE, channel, payload))
-        key = self._keys.plain(channel) if client is None else self._keys.inbox(client)
-        return client or channel, key, self.get_capacity(channel), entry
+        if client is None:
+            return state.append(channel, self._keys.plain(channel), capacity, entry)
+        if client == self._mailbox.client:
+            return self._send_here(state, channel, capacity, entry)
+        return state.append(client, self._keys.inbox(client), capacity, entry)
 
     async def _send_here(self, state: LoopState, channel: str, capacity: int, entry: bytes) -> bool:
         """Append to the own inbox; what waits unread here, or is on its way, takes room, too.

@@ -3,19 +3,23 @@
 import asyncio
 import logging
 from collections.abc import Collection
-from functools import partial
 from typing import Any, Final
 
 from gateway_layer.channels.base import GONE, GROUP_BACKLOG, LayerBase
 from gateway_layer.channels.entries import GROUP_MESSAGE, JOIN, PART
-from gateway_layer.channels.loop_state import LoopState, as_unavailable
+from gateway_layer.channels.loop_state import LoopState
 from gateway_layer.channels.mailbox import now_ms
 from gateway_layer.channels.options import check_channel, check_group, client_of
 from gateway_layer.channels.plain import read_script
+from gateway_layer.channels.writing import as_unavailable
 from gateway_layer.errors import LayerUnavailable
+from gateway_layer.redis.pipe import Pipe
+from gateway_layer.redis.protocol import Reply
 from gateway_layer.redis.resp import pack_command
 
 _GROUP_SEND: Final = read_script("group_send")
+
+_MOST_FAILED: Final = 1000
 
 Entry = tuple[int, str, bytes, tuple[str, ...]]
 """What the inbox of each process gets: GROUP_MESSAGE, group, packed payload, who is excluded."""
@@ -91,11 +95,10 @@ class Groups(LayerBase):
     ) -> None:
         """Send a message to every member of a group: one entry a process, each its own dict.
 
-        With one host it returns when the message is on its way, in order with all that this event
-        loop sends. It waits for Redis where 32 messages of this loop are unanswered or 1 MiB waits
-        to be written, and after Redis has failed to take one: the failure of a message that
-        nobody waited for is counted in `statistics["dropped"]`, and logged once until Redis takes
-        one again.
+        With one host it returns when the message is on its way to Redis, behind what its sender
+        has sent before. It waits for the answer where 32 messages of this event loop have none,
+        or 1 MiB waits to be written, and where the last message to this group that nobody waited
+        for has failed; that one is counted in `statistics["dropped"]`, and logged.
 
         Args:
             group: A name.
@@ -113,88 +116,104 @@ class Groups(LayerBase):
         if len(self._hosts) == 1:
             await self._give_to_all(state, group, entry)
         else:
-            members = await self._members(state, group)
-            gives = (
-                self._give(state, group, member, entry)
-                for member in members
-                if member[0] != "@" or member[1:] not in exclude
-            )
-            taken = await asyncio.gather(*gives)
-            self._note_full(group, len(members), taken.count(False))
+            await self._give_to_each(state, group, entry)
 
     async def _give_to_all(self, state: LoopState, group: str, entry: Entry) -> None:
-        """Give a group's message to all its processes, in one round trip."""
-        pipe = await state.writer(group)
+        """Give a group's message to all its members, in one round trip."""
         now = now_ms()
+        packed = state.packer.pack((now + self._expiry_ms, *entry))
         command = pack_command(
             *("EVAL", _GROUP_SEND, 1, self._keys.group(group)[0]),
             *(now - self._group_expiry_ms, self._expiry_ms, GROUP_BACKLOG, self.prefix),
-            state.packer.pack((now + self._expiry_ms, *entry)),
+            packed,
+            *entry[3],
         )
-        if self._failed or state.unanswered.full or pipe.paused:
-            total, full, left = await state.answer(pipe, command)
-            self._failed = False
-            answers = self._give_left(state, group, entry, left, now)
-            taken = await asyncio.gather(*answers)
-            self._note_full(group, total, full + taken.count(False))
-            for error in taken:
-                if isinstance(error, Exception):
-                    raise as_unavailable(error)
+
+        def on_answer(answer: Reply) -> Exception | None:
+            if isinstance(answer, list):
+                total, full, left = answer
+                self._note_full(group, total, full)
+                return self._look_at(state, pipe, (group, total, packed, now), left)
+            return answer if isinstance(answer, Exception) else None
+
+        pipe = await state.writer(group)
+        if group not in self._failed and state.may_go_on(pipe):
+            state.post(pipe, command, lambda answer: self._note_failure(group, on_answer(answer)))
             return
+        refused = on_answer(await state.answer(pipe, command))
+        if refused is not None:
+            raise as_unavailable(refused)
+        self._failed.discard(group)
 
-        def on_reply(reply: Any) -> None:
-            if isinstance(reply, list):
-                self._note_full(group, *reply[:2])
-                for answer in self._give_left(state, group, entry, reply[2], now):
-                    state.unanswered.begin()
-                    answer.add_done_callback(partial(self._on_taken, state, group))
-            else:
-                self._note_failure(group, reply)
-            state.unanswered.end()
+    def _look_at(
+        self, state: LoopState, pipe: Pipe, sent: tuple[str, int, bytes, int], left: list[Any]
+    ) -> Exception | None:
+        """Forget processes that are gone, take back from plain channels what they had no room for.
 
-        state.post(pipe, command, on_reply)
-        state.unanswered.begin()
-        pipe.flush()  # now: a process that is killed in its next turn has sent it
-
-    def _give_left(
-        self, state: LoopState, group: str, entry: Entry, left: list[bytes], seen: int
-    ) -> list["asyncio.Future[Any]"]:
-        """Give a message to the plain channels of a group, and forget processes that are gone.
-
-        Not in a task, for those are cancelled when the loop ends.
+        Args:
+            state: Of the sender.
+            pipe: Where it was sent.
+            sent: Group, number of its members, entry, when it was sent in ms since 1970.
+            left: What the script has left to us.
 
         Returns:
-            For each channel, whether there was room, or an exception.
+            What the first plain channel was refused with.
         """
-        answers = []
-        for member in left:
-            name = member.decode("ascii", "replace")
-            if name[0] != "@":
-                # Unless it comes back at this very moment.
-                state.write(group, pack_command(*self._register_command(group, name, 0, "", seen)))
-            elif name[1:] not in entry[3]:
-                answers.append(state.begin_append(*self._appended(state, name[1:], entry[2])))
-        return answers
+        group, total, packed, now = sent
+        refused: Exception | None = None
 
-    def _on_taken(self, state: LoopState, group: str, answer: "asyncio.Future[Any]") -> None:
-        taken = answer.result()
-        if isinstance(taken, Exception):
-            self._note_failure(group, taken)
-        elif not taken:
-            self._note_full(group, 1, 1)
-        state.unanswered.end()
+        def on_back(back: Reply | LayerUnavailable) -> None:
+            if back == 1:  # else what had expired has made room
+                self._note_full(group, total, 1)
+
+        for member, length in left:
+            name = member.decode("ascii", "replace")
+            if isinstance(length, Exception):
+                refused = refused or length
+            elif name[0] != "@":
+                # Unless it comes back at this very moment.
+                state.write(group, pack_command(*self._register_command(group, name, 0, "", now)))
+            elif length > (capacity := self.get_capacity(name[1:])):
+                state.withdraw(pipe, self._keys.plain(name[1:]), capacity, [packed], on_back)
+        return refused
 
     def _note_full(self, group: str, total: int, full: int) -> None:
         if full:
             self._mailbox.dropped += full
             _log.info("%s of %s channels over capacity in group %s", full, total, group)
 
-    def _note_failure(self, group: str, error: Exception) -> None:
-        """A message whose sender has gone on did not get to Redis, or nobody knows whether."""
+    def _note_failure(self, group: str, error: Exception | None) -> None:
+        """A message whose sender has gone on was refused, or nobody knows what became of it."""
+        if error is None:
+            return
         self._mailbox.dropped += 1
-        if not self._failed:
-            self._failed = True
+        if group not in self._failed:
+            if len(self._failed) >= _MOST_FAILED:
+                self._failed.clear()
+            self._failed.add(group)
             _log.error("a message may be lost, others may follow group=%s reason=%s", group, error)
+
+    async def _give_to_each(self, state: LoopState, group: str, entry: Entry) -> None:
+        """Give a group's message to its members one by one: each is on a server of its own."""
+        members = await self._members(state, group)
+        gives = (
+            self._give(state, group, member, entry)
+            for member in members
+            if member[0] != "@" or member[1:] not in entry[3]
+        )
+        taken = await asyncio.gather(*gives)
+        self._note_full(group, len(members), taken.count(False))
+
+    async def _give(self, state: LoopState, group: str, member: str, entry: Entry) -> bool:
+        """Give a group's message to one process or plain channel; return whether it had room."""
+        if member[0] == "@":
+            return await self._send(state, member[1:], entry[2])
+        seen = now_ms()
+        done = await self._notify(state, member, entry)
+        if done == GONE:
+            # Forget the dead process, unless it comes back at this very moment.
+            await state.call(group, *self._register_command(group, member, 0, "", seen))
+        return bool(done)
 
     async def group_channels_count(self, group: str) -> int:
         """Return how many channels are members of a group.
@@ -229,14 +248,3 @@ class Groups(LayerBase):
         # Never cached: an add that has returned must be seen.
         members = await state.call(group, "ZRANGE", key, oldest, "+inf", "BYSCORE")
         return [member.decode("ascii", "replace") for member in members]
-
-    async def _give(self, state: LoopState, group: str, member: str, entry: Entry) -> bool:
-        """Give a group's message to one process or plain channel; return whether it had room."""
-        if member[0] == "@":
-            return await self._send(state, member[1:], entry[2])
-        seen = now_ms()
-        done = await self._notify(state, member, entry)
-        if done == GONE:
-            # Forget the dead process, unless it comes back at this very moment.
-            await state.call(group, *self._register_command(group, member, 0, "", seen))
-        return bool(done)

@@ -5,7 +5,13 @@ import logging
 from typing import Any, ClassVar
 
 from gateway_layer.channels.borrowed import CURRENT
-from gateway_layer.channels.entries import MESSAGE, channel_full, read_entry, read_payload
+from gateway_layer.channels.entries import (
+    GROUP_MESSAGE,
+    MESSAGE,
+    channel_full,
+    read_entry,
+    read_payload,
+)
 from gateway_layer.channels.groups import Groups
 from gateway_layer.channels.mailbox import now_ms
 from gateway_layer.channels.options import check_channel, client_of
@@ -137,4 +143,4 @@ def _parts(raw: bytes) -> tuple[int, bytes]:
     except ProtocolError as error:
         _log.warning("an entry that cannot be read: %s", error)
         return 0, b""
-    return (entry[0], entry[3]) if entry[1] == MESSAGE else (0, b"")
+    return (entry[0], entry[3]) if entry[1] in (MESSAGE, GROUP_MESSAGE) else (0, b"")

@@ -13,44 +13,32 @@ from gateway_layer.channels.entries import (
     MESSAGE,
     PART,
     Fanned,
-    Packer,
     read_entry,
 )
-from gateway_layer.channels.mailbox import Mailbox, now_ms
+from gateway_layer.channels.mailbox import Mailbox
 from gateway_layer.channels.options import Host, Keys
-from gateway_layer.channels.plain import READ_BLOCK_S, PlainReaders, ReadPipe, read_script
-from gateway_layer.channels.unanswered import Unanswered
+from gateway_layer.channels.plain import READ_BLOCK_S, PlainReaders, ReadPipe
+from gateway_layer.channels.writing import Writing
 from gateway_layer.errors import GatewayError, LayerUnavailable
-from gateway_layer.fence import check_process
-from gateway_layer.redis.pipe import Pipe, RedisReplyError
-from gateway_layer.redis.protocol import OnReply, Reply, resolve
+from gateway_layer.redis.pipe import RedisReplyError
+from gateway_layer.redis.protocol import Reply
 from gateway_layer.redis.resp import pack_command
 
-_WITHDRAW: Final = read_script("withdraw")
-
-_MULTI: Final = pack_command("MULTI")
-_EXEC: Final = pack_command("EXEC")
-
-CONNECT_S: Final = 5.0
 LEASE_S: Final = 60
 RENEW_S: Final = 20.0
 _READ_COUNT: Final = 64
-_AT_ONCE: Final = 500
 _CLOSE_S: Final = 1.0
+_ANSWER_S: Final = 5.0
+"""A loop that ends waits so long for the answers to what was sent to groups."""
 
 _log = logging.getLogger("gateway.channels")
 
-Send = tuple[bytes, "asyncio.Future[Any]"]
 
-
-class LoopState:
+class LoopState(Writing):
     """Connections of one loop.
 
     It ends with the loop: cancelling all tasks, as every runner of loops does before it closes
     one, closes the connections and gives back what is unread.
-
-    Attributes:
-        unanswered: Group messages whose senders did not wait for Redis.
 
     Args:
         hosts: The servers.
@@ -73,20 +61,12 @@ class LoopState:
         on_heartbeat: Callable[["LoopState", bool], None],
     ) -> None:
         """Begin in the running loop; connections are made when they are needed."""
-        self.loop: Final = asyncio.get_running_loop()
+        super().__init__(hosts, shard_of, expiry_ms)
         self.mailbox: Final = mailbox
-        self.packer: Final = Packer()
-        self.unanswered: Final = Unanswered()
         self.closed = False
-        self._hosts = hosts
-        self._shard_of = shard_of
         self._keys = keys
-        self._expiry_ms = expiry_ms
         self._on_members = on_members
         self._on_heartbeat = on_heartbeat
-        self._writers: dict[int, Pipe] = {}
-        self._collecting = False
-        self._turn: dict[tuple[int, bytes, int], list[Send]] = {}
         self._inbox: ReadPipe | None = None
         self._own = mailbox.client
         inbox = keys.inbox(self._own)
@@ -98,164 +78,13 @@ class LoopState:
         self._plain: Final = PlainReaders(expiry_ms)
         self._guard = self.loop.create_task(self._close_with_loop(), name="channel-layer")
 
-    # Writing.
-
-    async def writer(self, name: str) -> Pipe:
-        """Return the connection to the server of a name, connected.
-
-        Raises:
-            LayerUnavailable: It cannot be reached within 5 s.
-        """
-        return await self.writer_of(self._shard_of(name))
-
-    async def writer_of(self, shard: int) -> Pipe:
-        """Return the connection to one server, connected; raises as `writer`."""
-        pipe = self._writer(shard)
-        if not pipe.connected:
-            await pipe.wait_connected(CONNECT_S)
-        return pipe
-
-    def _writer(self, shard: int) -> Pipe:
-        pipe = self._writers.get(shard)
-        if pipe is None:
-            host = self._hosts[shard]
-            pipe = self._writers[shard] = Pipe(
-                host.address, name="layer-write", find=host.find if host.sentinels else None
-            )
-            pipe.start()
-        return pipe
+    # Reading.
 
     async def receive_plain(self, channel: str) -> bytes:
         """Wait for a message to a channel that any process may read; see `PlainReaders`."""
         shard = self._shard_of(channel)
         writer = self._writer(shard)
         return await self._plain.receive(self._keys.plain(channel), self._hosts[shard], writer)
-
-    async def append(self, name: str, key: bytes, capacity: int, entry: bytes) -> bool:
-        """Append an entry to a channel's list, with the others of this turn of the loop.
-
-        Returns:
-            Whether the list had room for it.
-
-        Raises:
-            LayerUnavailable: Redis cannot be reached, or was lost before it answered.
-        """
-        shard = self._shard_of(name)
-        pipe = self._writers.get(shard)
-        if pipe is None or not pipe.connected:
-            await self.writer_of(shard)
-        taken = await self.begin_append(name, key, capacity, entry)
-        if isinstance(taken, Exception):
-            raise as_unavailable(taken)
-        return bool(taken)
-
-    def begin_append(
-        self, name: str, key: bytes, capacity: int, entry: bytes
-    ) -> "asyncio.Future[Any]":
-        """Do what `append` does, where there is a connection; the result may be an exception."""
-        answer: asyncio.Future[Any] = self.loop.create_future()
-        shard = self._shard_of(name)
-        if self._is_first():
-            self._send(shard, key, capacity, [(entry, answer)])
-        else:
-            self._turn.setdefault((shard, key, capacity), []).append((entry, answer))
-        return answer
-
-    def _is_first(self) -> bool:
-        """Whether this is the first to leave in this turn of the loop.
-
-        It leaves at once: who sends one message and waits for the answer waits a turn less.
-        """
-        if self._collecting:
-            return False
-        self._collecting = True
-        self.loop.call_soon(self._flush)
-        return True
-
-    def _flush(self) -> None:
-        """Send what else came in this turn: one command for a list and 500 messages."""
-        self._collecting = False
-        turn, self._turn = self._turn, {}
-        for (shard, key, capacity), sends in turn.items():
-            for start in range(0, len(sends), _AT_ONCE):
-                self._send(shard, key, capacity, sends[start : start + _AT_ONCE])
-
-    def _send(self, shard: int, key: bytes, capacity: int, sends: list[Send]) -> None:
-        """Append entries, whole with their expiry; those beyond the capacity are taken back.
-
-        Mostly there is room, and a script that looks first takes Redis longer.
-        """
-        pipe = self._writers[shard]
-
-        def on_queued(reply: Reply) -> None:
-            if isinstance(reply, Exception):
-                _settle(sends, reply)  # EXEC would only say that something was refused
-
-        def on_done(done: Reply) -> None:
-            if isinstance(done, list) and done[0] > capacity:
-                self._withdraw(pipe, key, capacity, sends)
-            else:
-                _settle(sends, done if isinstance(done, Exception) else len(sends))
-
-        try:
-            check_process()
-            push = pack_command("RPUSH", key, *[entry for entry, _ in sends])
-            expire = pack_command("PEXPIRE", key, self._expiry_ms)
-            pipe.write_all(_MULTI + push + expire + _EXEC, (None, on_queued, None, on_done))
-            pipe.flush()
-        except LayerUnavailable as error:
-            _settle(sends, error)
-
-    def _withdraw(self, pipe: Pipe, key: bytes, capacity: int, sends: list[Send]) -> None:
-        """Take back what there was no room for, the last first."""
-        entries = [entry for entry, _answer in reversed(sends)]
-
-        def on_back(back: Reply) -> None:
-            _settle(sends, len(sends) - back if isinstance(back, int) else back)
-
-        try:
-            head = ("EVAL", _WITHDRAW, 1, key, now_ms(), capacity)
-            pipe.write(pack_command(*head, *entries), on_back)
-        except LayerUnavailable as error:
-            _settle(sends, error)
-
-    def write(self, name: str, command: bytes) -> None:
-        """Send a packed command without waiting; while Redis cannot be reached it is left out."""
-        with contextlib.suppress(LayerUnavailable):
-            self._writer(self._shard_of(name)).write(command)
-
-    async def call(self, name: str, *parts: bytes | str | int) -> Any:
-        """Carry out one command on the server of a name.
-
-        Raises:
-            LayerUnavailable: It cannot be reached, or refused, or this process may count as dead.
-        """
-        pipe = self._writers.get(self._shard_of(name))
-        if pipe is None or not pipe.connected:
-            pipe = await self.writer(name)
-        return await self.answer(pipe, pack_command(*parts))
-
-    async def answer(self, pipe: Pipe, command: bytes) -> Any:
-        """Send a packed command and wait for its reply; raises as `call`."""
-        answer: asyncio.Future[Reply] = self.loop.create_future()
-        self.post(pipe, command, resolve(answer))
-        reply = await answer
-        if isinstance(reply, Exception):
-            raise as_unavailable(reply)
-        return reply
-
-    def post(self, pipe: Pipe, command: bytes, on_reply: OnReply) -> None:
-        """Send a packed command; at once, if it is the first of this turn.
-
-        Raises:
-            LayerUnavailable: Not connected, or this process may count as dead.
-        """
-        check_process()
-        pipe.write(command, on_reply)
-        if self._is_first():
-            pipe.flush()
-
-    # This process's own channels.
 
     async def live(self) -> None:
         """Let Redis know that this process lives, from now on for as long as the loop runs.
@@ -379,34 +208,16 @@ class LoopState:
         if self._heart is not None:
             self._heart.cancel()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
+            async with asyncio.timeout(_ANSWER_S):
                 await self.unanswered.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
                 if self.mailbox.reader is self and self._inbox is not None:
                     await self._inbox.stop(await self.writer(self._own))
                 await self._plain.close()
-        for send in [send for sends in self._turn.values() for send in sends]:
-            _settle([send], LayerUnavailable("the channel layer was closed"))
-        self._turn = {}
         if self._inbox is not None:
             await self._inbox.pipe.close()
-        for pipe in self._writers.values():
-            await pipe.close()
+        await self._close_writers()
         if self.mailbox.states.get(self.loop) is self:
             del self.mailbox.states[self.loop]
         self._pass_on()
-
-
-def _settle(sends: list[Send], taken: Any) -> None:
-    """Tell each of some sends whether it was among those that were taken, or the error."""
-    for index, (_entry, answer) in enumerate(sends):
-        if not answer.done():
-            answer.set_result(taken if isinstance(taken, Exception) else index < taken)
-
-
-def as_unavailable(error: Exception) -> LayerUnavailable:
-    """Return what to raise for a command that was not carried out, or nobody knows."""
-    if isinstance(error, LayerUnavailable):
-        return error
-    refused = LayerUnavailable(f"Redis refused: {error}")
-    refused.__cause__ = error
-    return refused
