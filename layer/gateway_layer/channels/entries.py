@@ -81,8 +81,6 @@ def read_payload(payload: bytes) -> dict[str, Any]:
     Raises:
         ProtocolError: It is none.
     """
-    if payload.__class__ is Fanned:
-        return payload.message()
     try:
         message: dict[str, Any] = msgpack.unpackb(payload)
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
@@ -104,7 +102,7 @@ class Fanned(bytes):
         """Return the message, as `read_payload` does."""
         if self._flat is not None:
             return self._flat.copy()
-        message = read_payload(bytes(self))
+        message = read_payload(self)
         if not any(isinstance(value, (dict, list)) for value in message.values()):
             self._flat = message.copy()
         return message

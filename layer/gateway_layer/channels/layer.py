@@ -8,6 +8,7 @@ from gateway_layer.channels.borrowed import CURRENT
 from gateway_layer.channels.entries import (
     GROUP_MESSAGE,
     MESSAGE,
+    Fanned,
     channel_full,
     read_entry,
     read_payload,
@@ -106,7 +107,8 @@ class RedisChannelLayer(Groups):
                 mailbox.expired += 1
                 continue
             try:
-                return read_payload(self._crypto.decrypt(payload))
+                payload = self._crypto.decrypt(payload)
+                return payload.message() if payload.__class__ is Fanned else read_payload(payload)
             except ProtocolError as error:
                 mailbox.dropped += 1
                 _log.error("a message is dropped channel=%s reason=%s", channel, error)

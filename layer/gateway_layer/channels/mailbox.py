@@ -195,8 +195,19 @@ class Mailbox:
         if members is None:
             return False
         over = 0
+        waiters = self._waiters
+        running = asyncio.get_running_loop()
         for channel in members:
-            if (not excluded or channel not in excluded) and not self.deliver(channel, message):
+            if excluded and channel in excluded:
+                continue
+            line = waiters.get(channel)
+            if line is not None and len(line) == 1:
+                waiter = line[0]  # of nearly every member: what `deliver` would do, in short
+                if waiter.get_loop() is running and not waiter.done():
+                    del waiters[channel]
+                    waiter.set_result(message)
+                    continue
+            if not self.deliver(channel, message):
                 over += 1
         if over:
             _log.info("%s of %s channels over capacity in group %s", over, len(members), group)
