@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from gateway_layer.channels.entries import Fanned, read_payload
 from gateway_layer.errors import ConfigError, ProtocolError
 
 
@@ -16,9 +17,9 @@ class Plain:
         """Return it as it is."""
         return payload
 
-    def decrypt(self, payload: bytes) -> bytes:
-        """Return it as it is."""
-        return payload
+    def read(self, payload: bytes) -> dict[str, Any]:
+        """Return the message; raises as `read_payload`."""
+        return payload.message() if payload.__class__ is Fanned else read_payload(payload)
 
 
 class Encryption:
@@ -48,17 +49,18 @@ class Encryption:
         token: bytes = self._fernet.encrypt(payload)
         return token
 
-    def decrypt(self, payload: bytes) -> bytes:
-        """Decrypt with whichever key fits.
+    def read(self, payload: bytes) -> dict[str, Any]:
+        """Decrypt with whichever key fits, and return the message.
 
         Raises:
-            ProtocolError: None does: another key, or bytes that were changed on the way.
+            ProtocolError: None does: another key, or bytes that were changed on the way; and as
+                `read_payload`.
         """
         try:
             plain: bytes = self._fernet.decrypt(payload)
         except self._invalid:
             raise ProtocolError("a message that none of symmetric_encryption_keys opens") from None
-        return plain
+        return read_payload(plain)
 
 
 def _derived(key: str | bytes) -> bytes:

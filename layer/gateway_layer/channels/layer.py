@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
+from time import time_ns
 from typing import Any, ClassVar
 
 from gateway_layer.channels.borrowed import CURRENT
 from gateway_layer.channels.entries import (
     GROUP_MESSAGE,
     MESSAGE,
-    Fanned,
     channel_full,
     read_entry,
-    read_payload,
 )
 from gateway_layer.channels.groups import Groups
-from gateway_layer.channels.mailbox import now_ms
 from gateway_layer.channels.options import check_channel, client_of
 from gateway_layer.errors import ProtocolError
 
@@ -103,12 +101,11 @@ class RedisChannelLayer(Groups):
                     except asyncio.CancelledError:
                         mailbox.leave(channel, got)
                         raise
-            if expires <= now_ms():
+            if expires <= time_ns() // 1_000_000:
                 mailbox.expired += 1
                 continue
             try:
-                payload = self._crypto.decrypt(payload)
-                return payload.message() if payload.__class__ is Fanned else read_payload(payload)
+                return self._crypto.read(payload)
             except ProtocolError as error:
                 mailbox.dropped += 1
                 _log.error("a message is dropped channel=%s reason=%s", channel, error)
