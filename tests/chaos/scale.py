@@ -58,7 +58,7 @@ SHORT = Scale(
     proxied_s=5.0,
     stuck=40,
     stuck_s=3.0,
-    noise_s=0.02,
+    noise_s=0.15,
     resumable=500,
     uneven=2.0,
 )
