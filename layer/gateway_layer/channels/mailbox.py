@@ -175,9 +175,6 @@ class Mailbox:
         line = self._waiters.get(channel)
         if line is not None and self._hand_over(channel, line, message):
             return True
-        return self._keep(channel, message)
-
-    def _keep(self, channel: str, message: Unread) -> bool:
         unread = self._unread.get(channel)
         if unread is None:
             self._unread[channel] = [message]
@@ -204,15 +201,14 @@ class Mailbox:
             if excluded and channel in excluded:
                 continue
             line = waiters.get(channel)
-            if line is None:
-                over += not self._keep(channel, message)
-                continue
-            waiter = line[0]  # of nearly every member the only one: what `deliver` does, in short
-            if len(line) == 1 and waiter.get_loop() is running and not waiter.done():
-                del waiters[channel]
-                waiter.set_result(message)
-            else:
-                over += not self.deliver(channel, message)
+            if line is not None and len(line) == 1:
+                waiter = line[0]  # of nearly every member: what `deliver` would do, in short
+                if waiter.get_loop() is running and not waiter.done():
+                    del waiters[channel]
+                    waiter.set_result(message)
+                    continue
+            if not self.deliver(channel, message):
+                over += 1
         if over:
             _log.info("%s of %s channels over capacity in group %s", over, len(members), group)
         return True
