@@ -118,7 +118,7 @@ class Sender:
         return {"rate": sent / seconds, "sent": sent}
 
     async def _group_sends(self, group: str, members: int) -> dict[str, Any]:
-        """Send about 60,000 deliveries, at least 20 messages; a pause lets receivers keep up."""
+        """Send about 60,000 deliveries, at least 20 messages."""
         times = []
         count = max(20, 60_000 // members)
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Messages that Redis was given and has not answered for, while their senders have gone on."""
+"""What Redis was given and has not answered, and nobody waits for: messages to groups above all."""
 
 import asyncio
 from typing import Final
@@ -7,7 +7,7 @@ _MOST: Final = 32
 
 
 class Unanswered:
-    """How many such messages one loop has: a bound on what can be lost with a connection.
+    """How many such commands one loop has: a bound on what can be lost with a connection.
 
     Attributes:
         count: At present.
