@@ -16,7 +16,7 @@ from typing import Any
 from gateway_layer.embedded import EmbeddedServer
 from tests.chaos.judge import Kill
 from tests.chaos.scale import Scale
-from tests.end_to_end.processes import Command, Launcher, children_of, runs, wait_until
+from tests.end_to_end.processes import Command, Launcher, children_of, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 _APP = "tests.chaos.apps:site"
@@ -198,10 +198,7 @@ def kill_child(command: Command, *, replaced: bool = True) -> tuple[int, Kill]:
 def kill_both(command: Command) -> int:
     """SIGKILL a child with its supervisor, so that nobody tells of it; return the child."""
     child = command.child
-    command.process.kill()
-    os.kill(child, signal.SIGKILL)
-    command.process.wait()
-    wait_until(lambda: not runs(child), "the end of the child")
+    command.kill()
     return child
 
 

@@ -119,17 +119,25 @@ class Command:
         return self.process.wait(TIMEOUT_S)
 
     def kill(self) -> None:
-        """End it for good, at once, with the children that it had."""
-        known = {*self._known, *self.children} if self.process.poll() is None else self._known
-        self.process.kill()
-        self.process.wait()
+        """End it for good, at once, with the children that it had.
+
+        All are stopped first: a child that saw its parent die would begin to hand over.
+        """
         ours = []
-        for child in known:
+        if self.process.poll() is None:
+            self.signal(signal.SIGSTOP)
+            self._known.update(self.children)
+        for child in self._known:
             # The number may be another's by now: only one of our session is ours.
             with contextlib.suppress(ProcessLookupError):
                 if os.getsid(child) == self.process.pid:
-                    os.kill(child, signal.SIGKILL)
+                    os.kill(child, signal.SIGSTOP)
                     ours.append(child)
+        for child in ours:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
         wait_until(lambda: not any(map(runs, ours)), "the end of the children")
 
 
