@@ -83,6 +83,7 @@ class LayerBase:
         self.prefix = prefix
         self._hosts = read_hosts(hosts)
         self._crypto = encryption(symmetric_encryption_keys)
+        self._read = self._crypto.read
         self._keys = Keys(prefix)
         self._expiry_ms = max(1, int(expiry * 1000))
         self._group_expiry_ms = max(1, int(group_expiry * 1000))
@@ -99,7 +100,8 @@ class LayerBase:
         self._failed: set[str] = set()  # groups whose last message, for all we know, got lost
 
     def _make_mailbox(self) -> Mailbox:
-        return Mailbox(self.get_capacity)
+        least = min((capacity for _, capacity in self.channel_capacity), default=self.capacity)
+        return Mailbox(self.get_capacity, least=min(least, self.capacity))
 
     def get_capacity(self, channel: str) -> int:
         """Return how many unread messages a channel may hold."""

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from gateway_layer.channels.entries import Fanned, read_payload
+from gateway_layer.channels.entries import read_payload
 from gateway_layer.errors import ConfigError, ProtocolError
 
 
@@ -19,7 +19,7 @@ class Plain:
 
     def read(self, payload: bytes) -> dict[str, Any]:
         """Return the message; raises as `read_payload`."""
-        return payload.message() if payload.__class__ is Fanned else read_payload(payload)
+        return read_payload(payload)
 
 
 class Encryption:

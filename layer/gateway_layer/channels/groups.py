@@ -37,6 +37,7 @@ class Groups(LayerBase):
 
         Raises:
             TypeError: Not a name of a group, or of a channel.
+            ValueError: A connection's reply channel: `gateway_layer.push` has groups of clients.
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
         check_group(group)
@@ -72,6 +73,7 @@ class Groups(LayerBase):
 
         Raises:
             TypeError: Not a name of a group, or of a channel.
+            ValueError: A connection's reply channel: `gateway_layer.push` has groups of clients.
         """
         check_group(group)
         client = client_of(check_channel(channel))

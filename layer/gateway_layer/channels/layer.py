@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
-from time import time_ns
 from typing import Any, ClassVar
 
-from gateway_layer.channels.borrowed import CURRENT
+from gateway_layer.channels.borrowed import CURRENT, Borrowed
 from gateway_layer.channels.entries import (
     GROUP_MESSAGE,
     MESSAGE,
+    Fanned,
     channel_full,
     read_entry,
 )
 from gateway_layer.channels.groups import Groups
+from gateway_layer.channels.mailbox import now_ms
 from gateway_layer.channels.options import check_channel, client_of
 from gateway_layer.errors import ProtocolError
 
@@ -57,6 +58,7 @@ class RedisChannelLayer(Groups):
             ChannelFull: As many messages wait as the channel may hold; `channels.exceptions`' too.
             AssertionError: Not a dict, or with the key `__asgi_channel__`.
             TypeError: Not a channel's name, or a value that cannot travel.
+            ValueError: A connection's reply channel: see `gateway_layer.push`.
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
         check_channel(channel)
@@ -73,42 +75,52 @@ class RedisChannelLayer(Groups):
 
         Raises:
             TypeError: Not a channel's name.
-            ValueError: A channel that another process made: only that one can read it.
+            ValueError: A channel that another process made: only that one can read it; or a reply
+                channel.
             LayerUnavailable: Redis refuses to be read.
         """
         state = self._state()
         mailbox = state.mailbox
         # One of ours needs no look at its name: this is the hot path of every consumer.
         own = channel.__class__ is str and mailbox.marker in channel
-        borrowed = None
-        if not own and client_of(check_channel(channel)) is not None:
-            borrowed = mailbox.borrowed.get(channel)
-            if borrowed is None:
-                raise ValueError(f"channel {channel!r} belongs to another process")
+        borrowed = None if own else self._borrowed(channel)
+        if borrowed is not None:
             borrowed.asked()
         while True:
             if not own and borrowed is None:
                 expires, payload = _parts(await state.receive_plain(channel))
+                if expires <= now_ms():
+                    mailbox.expired += 1
+                    continue
             else:
                 got = mailbox.take(channel, state.loop)
-                if isinstance(got, tuple):
-                    expires, payload = got
+                if isinstance(got, bytes):
+                    payload = got
                 else:
                     if own and mailbox.reader is not state:
                         state.read()
                     try:
-                        expires, payload = await got
+                        payload = (await got)[1]
                     except asyncio.CancelledError:
                         mailbox.leave(channel, got)
                         raise
-            if expires <= time_ns() // 1_000_000:
-                mailbox.expired += 1
-                continue
             try:
-                return self._crypto.read(payload)
+                if payload.__class__ is Fanned:
+                    flat = payload.flat
+                    return payload.message(self._read) if flat is None else flat.copy()
+                return self._read(payload)
             except ProtocolError as error:
                 mailbox.dropped += 1
                 _log.error("a message is dropped channel=%s reason=%s", channel, error)
+
+    def _borrowed(self, channel: str) -> Borrowed | None:
+        """Return a connection's channel; None: any process may read this one."""
+        if client_of(check_channel(channel)) is None:
+            return None
+        borrowed = self._mailbox.borrowed.get(channel)
+        if borrowed is None:
+            raise ValueError(f"channel {channel!r} belongs to another process")
+        return borrowed
 
     async def new_channel(self, prefix: str = "specific") -> str:
         """Return a new channel, `prefix.client!local`, that this process alone can receive from.

@@ -15,6 +15,7 @@ from gateway_layer.channels.entries import (
     Fanned,
     read_entry,
 )
+from gateway_layer.channels.loan import Loan
 from gateway_layer.channels.mailbox import Mailbox
 from gateway_layer.channels.options import Host, Keys
 from gateway_layer.channels.plain import READ_BLOCK_S, PlainReaders, ReadPipe
@@ -68,6 +69,8 @@ class LoopState(Writing):
         self._on_members = on_members
         self._on_heartbeat = on_heartbeat
         self._inbox: ReadPipe | None = None
+        if len(hosts) == 1:
+            self._loan = Loan(lambda: self.read(ahead=True))
         self._own = mailbox.client
         inbox = keys.inbox(self._own)
         self._read_command = pack_command(
@@ -115,11 +118,14 @@ class LoopState(Writing):
             self.read()
             await asyncio.sleep(RENEW_S)
 
-    def read(self) -> None:
+    def read(self, *, ahead: bool = False) -> None:
         """See to it that somebody reads the inbox while anybody waits for a message.
 
         One loop of the process does at a time. While nobody waits the messages stay in Redis,
         where senders see that the channel is full.
+
+        Args:
+            ahead: Once more although nobody waits: who has just got a message soon will again.
         """
         mailbox = self.mailbox
         reader = mailbox.reader
@@ -129,12 +135,16 @@ class LoopState(Writing):
             host = self._hosts[self._shard_of(self._own)]
             self._inbox = ReadPipe(host, self.announce)
             self._inbox.pipe.start()
-        if self._inbox is None or not self._inbox.pipe.connected or not mailbox.awaited:
+        if self._inbox is None or not self._inbox.pipe.connected or self.closed:
+            return
+        if not (ahead or mailbox.awaited):
             return
         with mailbox.lock:
             if mailbox.reader is not None and not mailbox.reader.loop.is_closed():
                 return
             mailbox.reader = self
+        if self._loan is not None:
+            self._loan.end()
         self._inbox.read(self._read_command, self._on_entries)
 
     def announce(self) -> None:
@@ -147,17 +157,23 @@ class LoopState(Writing):
 
     def _on_entries(self, reply: Reply) -> None:
         self.mailbox.reader = None
-        if isinstance(reply, list):
-            for raw in reply[1]:
-                try:
-                    self._take_in(read_entry(raw))
-                except GatewayError as error:
-                    _log.warning("an entry that cannot be read: %s", error)
-        elif isinstance(reply, RedisReplyError):
+        if isinstance(reply, RedisReplyError):
             _log.error("redis refused to be read reason=%r", str(reply))
             return
+        answerable = False
+        entries = reply[1] if isinstance(reply, list) else ()
+        for raw in entries:
+            try:
+                entry = read_entry(raw)
+                # To one channel, and mostly to one that waits; to many, others follow.
+                answerable = entry[1] == MESSAGE and self.mailbox.awaited
+                self._take_in(entry)
+            except GatewayError as error:
+                _log.warning("an entry that cannot be read: %s", error)
         if self.closed:
             self._pass_on()
+        elif answerable and len(entries) == 1 and self._loan and self._inbox:
+            self._loan.begin(self._inbox.pipe)
         elif self.mailbox.awaited:
             self.read()
 

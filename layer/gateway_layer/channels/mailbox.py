@@ -46,11 +46,14 @@ class Mailbox:
         expired: Messages that expired before they were read.
     """
 
-    def __init__(self, capacity_of: Callable[[str], int], client: str | None = None) -> None:
+    def __init__(
+        self, capacity_of: Callable[[str], int], client: str | None = None, *, least: int = 0
+    ) -> None:
         """Begin empty.
 
         Args:
             capacity_of: Gives how much may wait in a channel.
+            least: The least that it gives; it is not asked below that.
             client: The name; None draws one.
         """
         self.client: Final = client or new_pid()
@@ -62,6 +65,7 @@ class Mailbox:
         self.states: dict[asyncio.AbstractEventLoop, LoopState] = {}
         self.reader: LoopState | None = None
         self._capacity_of = capacity_of
+        self._least = least
         self._ids = ConnectionIds()
         # Lists, for a deque takes 0.6 kB, and most hold one thing for a moment. A channel is in
         # here only while something waits: nothing is kept of a consumer that is over.
@@ -114,18 +118,20 @@ class Mailbox:
             if not self._coming[channel]:
                 del self._coming[channel]
 
-    def take(self, channel: str, loop: asyncio.AbstractEventLoop) -> Unread | Waiter:
-        """Return the first message, or a future that gets it: to `leave` where it is cancelled.
+    def take(self, channel: str, loop: asyncio.AbstractEventLoop) -> bytes | Waiter:
+        """Return the first payload, or a future that gets one: to `leave` where it is cancelled.
 
         Holds the lock.
         """
         with self.lock:
             unread = self._unread.get(channel)
-            if unread is not None:
-                found = unread.pop(0)
+            while unread:
+                expires, payload = unread.pop(0)
                 if not unread:
                     del self._unread[channel]
-                return found
+                if expires > now_ms():
+                    return payload
+                self.expired += 1
             waiter: Waiter = loop.create_future()
             line = self._waiters.get(channel)
             if line is None:
@@ -171,6 +177,13 @@ class Mailbox:
     # Delivering; the caller holds the lock.
 
     def deliver(self, channel: str, message: Unread) -> bool:
+        """Give a message to who reads the channel; return False where that is full."""
+        if message[0] <= now_ms():
+            self.expired += 1
+            return True
+        return self._give(channel, message)
+
+    def _give(self, channel: str, message: Unread) -> bool:
         """Give a message to who waits, or keep it; return False where the channel is full."""
         line = self._waiters.get(channel)
         if line is not None and self._hand_over(channel, line, message):
@@ -178,7 +191,7 @@ class Mailbox:
         unread = self._unread.get(channel)
         if unread is None:
             self._unread[channel] = [message]
-        elif len(unread) < self._capacity_of(channel):
+        elif len(unread) < self._least or len(unread) < self._capacity_of(channel):
             unread.append(message)
         else:
             self._drop(channel)
@@ -194,6 +207,9 @@ class Mailbox:
         members = self.groups.get(group)
         if members is None:
             return False
+        if message[0] <= now_ms():
+            self.expired += len(members.keys() - excluded)
+            return True
         over = 0
         waiters = self._waiters
         running = asyncio.get_running_loop()
@@ -202,12 +218,12 @@ class Mailbox:
                 continue
             line = waiters.get(channel)
             if line is not None and len(line) == 1:
-                waiter = line[0]  # of nearly every member: what `deliver` would do, in short
+                waiter = line[0]  # of nearly every member: what `_give` would do, in short
                 if waiter.get_loop() is running and not waiter.done():
                     del waiters[channel]
                     waiter.set_result(message)
                     continue
-            if not self.deliver(channel, message):
+            if not self._give(channel, message):
                 over += 1
         if over:
             _log.info("%s of %s channels over capacity in group %s", over, len(members), group)

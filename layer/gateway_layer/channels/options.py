@@ -69,9 +69,19 @@ def client_of(channel: str) -> str | None:
     """Return whose process-local channel it is, None for one that any process may read.
 
     A name with a `!` that no `new_channel` made is an ordinary channel.
+
+    Raises:
+        ValueError: A connection's reply channel, which this layer does not reach.
     """
     found = _CLIENT.fullmatch(channel) if "!" in channel else None
-    return found[1] if found else None
+    if found is None:
+        return None
+    if not found.start(1):  # `new_channel` puts a prefix in front
+        raise ValueError(
+            "a reply channel is a client, not a channel of this layer: push to it with "
+            "gateway_layer.push"
+        )
+    return found[1]
 
 
 class Keys:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gateway_layer.channels.entries import Packer
+from gateway_layer.channels.loan import Loan
 from gateway_layer.channels.mailbox import now_ms
 from gateway_layer.channels.options import Host
 from gateway_layer.channels.plain import read_script
@@ -46,6 +47,7 @@ class Writing:
         self._expiry_ms = expiry_ms
         self._writers: dict[int, Pipe] = {}
         self._collecting = False
+        self._loan: Loan | None = None  # of the connection to the only host
         self._turn: dict[tuple[int, bytes, int], list[Send]] = {}
 
     async def writer(self, name: str) -> Pipe:
@@ -121,6 +123,7 @@ class Writing:
         Mostly there is room, and a script that looks first takes Redis longer.
         """
         pipe = self._writers[shard]
+        release: Callable[[], None] | None = None
 
         def on_queued(reply: Reply) -> None:
             if isinstance(reply, Exception):
@@ -130,6 +133,8 @@ class Writing:
             _settle(sends, len(sends) - back if isinstance(back, int) else back)
 
         def on_done(done: Reply) -> None:
+            if release is not None:
+                release()
             length = done[0] if isinstance(done, list) else done
             if isinstance(length, int) and length > capacity:
                 entries = [entry for entry, _answer in sends]
@@ -141,8 +146,13 @@ class Writing:
             check_process()
             push = pack_command("RPUSH", key, *[entry for entry, _ in sends])
             expire = pack_command("PEXPIRE", key, self._expiry_ms)
-            pipe.write_all(_MULTI + push + expire + _EXEC, (None, on_queued, None, on_done))
-            pipe.flush()
+            commands = _MULTI + push + expire + _EXEC
+            on_replies = None, on_queued, None, on_done
+            if self._loan is not None:
+                release = self._loan.write(pipe, lambda way: way.write_all(commands, on_replies))
+            if release is None:
+                pipe.write_all(commands, on_replies)
+                pipe.flush()
         except LayerUnavailable as error:
             _settle(sends, error)
 

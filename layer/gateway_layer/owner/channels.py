@@ -108,7 +108,7 @@ class OwnerMailbox(Mailbox):
         """Somebody always waits: connections take what they may hold."""
         return True
 
-    def deliver(self, channel: str, message: Unread) -> bool:
+    def _give(self, channel: str, message: Unread) -> bool:
         """Give a message to its connection; False where that holds too much already."""
         session, number = self._find(channel)
         if session is None:

@@ -125,7 +125,7 @@ class Pipe:
 
     @property
     def paused(self) -> bool:
-        """Whether more than 1 MiB waits for the socket: whoever can should write less."""
+        """Whether what is written now waits here, held or behind 1 MiB: write less, if you can."""
         return self._protocol is not None and self._protocol.paused
 
     def start(self) -> None:
@@ -206,6 +206,21 @@ class Pipe:
         """Write what this turn has collected now; saves the rest of the turn."""
         if self._protocol is not None:
             self._protocol.flush()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is connected, and every command written has its reply."""
+        return self._protocol is not None and self._protocol.idle
+
+    def hold(self) -> Callable[[], None]:
+        """Let nothing leave for the moment: what is written waits, in its order.
+
+        Returns:
+            To be called when it may leave. A connection that is made meanwhile is not held.
+        """
+        assert self._protocol is not None, "only what is connected is held"
+        self._protocol.hold()
+        return self._protocol.release
 
     def drop(self, reason: Exception) -> None:
         """Give this connection up, because it does not do what it is for, and make a new one."""

@@ -92,7 +92,6 @@ class RedisProtocol(asyncio.Protocol):
         on_room: Callable[[], None],
     ) -> None:
         """Start empty; the callbacks are told of error replies (see `PipeStats`), the end, room."""
-        self.paused = False
         self.lost: ConnectionLost | None = None
         self._stats = stats
         self._on_error = on_error
@@ -105,6 +104,7 @@ class RedisProtocol(asyncio.Protocol):
         self._pushes: dict[bytes, _Push] = {}
         self._room = _MAX_UNSENT_BYTES
         self._reading = self._flush_after_read = self._scheduled = False
+        self._full = self._held = False
         self._received = self._received_before = 0
         self._stalled_s = 0.0
         self._reason: Exception | None = None
@@ -162,6 +162,8 @@ class RedisProtocol(asyncio.Protocol):
     def _make_room(self, needed: int) -> None:
         """Hand over the turn so far, to learn how much the transport really holds."""
         self._room += needed
+        if self._held:
+            raise LayerUnavailable(f"{_MAX_UNSENT_BYTES >> 20} MiB wait to leave for Redis")
         self.flush()
         self._room = _MAX_UNSENT_BYTES - self._transport.get_write_buffer_size()
         if self._room < needed:
@@ -172,7 +174,7 @@ class RedisProtocol(asyncio.Protocol):
         """Write what the turn has queued, at once."""
         self._scheduled = False
         turn = self._turn
-        if not turn:
+        if not turn or self._held:
             return
         self._turn = []
         self._pushes.clear()
@@ -187,6 +189,25 @@ class RedisProtocol(asyncio.Protocol):
                 commands.append(command)
         self._transport.write(b"".join(commands) if len(commands) > 1 else commands[0])
         self._room = _MAX_UNSENT_BYTES - self._transport.get_write_buffer_size()
+
+    @property
+    def paused(self) -> bool:
+        """See `Pipe.paused`."""
+        return self._full or self._held
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing was written that has no reply yet."""
+        return not self._pending
+
+    def hold(self) -> None:
+        """Write nothing until `release`; see `Pipe.hold`."""
+        self._held = True
+
+    def release(self) -> None:
+        """Write what was queued meanwhile."""
+        self._held = False
+        self.flush()
 
     def data_received(self, data: bytes) -> None:
         """Hand out each complete reply, then send what the callbacks wrote."""
@@ -222,11 +243,11 @@ class RedisProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Note that the socket takes less than we write."""
-        self.paused = True
+        self._full = True
 
     def resume_writing(self) -> None:
         """Note that the socket has caught up."""
-        self.paused = False
+        self._full = False
         self._on_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -257,7 +278,7 @@ class RedisProtocol(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what was written, then close."""
-        self.flush()
+        self.release()
         self._transport.close()
 
     def abort(self, reason: Exception | None) -> None:

@@ -20,10 +20,14 @@ async def test_keys_rotate(make: MakeLayer) -> None:
 
 async def test_members_of_groups_read_what_is_encrypted(make: MakeLayer) -> None:
     layer = make(symmetric_encryption_keys=["a"])
-    channel = await layer.new_channel()
-    await layer.group_add("g", channel)
+    channels = [await layer.new_channel() for _ in range(3)]
+    for channel in channels:
+        await layer.group_add("g", channel)
     await layer.group_send("g", {"n": 1})
-    assert await layer.receive(channel) == {"n": 1}
+    for channel in channels:
+        message = await layer.receive(channel)
+        assert message == {"n": 1}
+        message["n"] = 2  # nobody else's
 
 
 async def test_message_under_an_unknown_key_is_dropped_and_counted(make: MakeLayer) -> None:

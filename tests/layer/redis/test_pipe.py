@@ -79,6 +79,35 @@ async def test_a_transaction_that_finds_no_room_is_not_begun(redis_url: str) -> 
         assert await pipe.execute("STRLEN", "k") == 40 * 2**20
 
 
+async def test_what_is_held_leaves_in_order_at_the_release(redis_url: str) -> None:
+    async with piped(redis_url) as pipe:
+        assert pipe.idle
+        release = pipe.hold()
+        pipe.push(b"k", b"1")
+        length: list[Reply] = []
+        pipe.write(pack_command("LLEN", "k"), length.append)
+        pipe.flush()
+        await asyncio.sleep(0.02)
+        assert (pipe.paused, pipe.idle) == (True, False)
+        assert items(redis_url, "k") == []
+        release()
+        assert (pipe.paused, pipe.idle) == (False, False)
+        assert await pipe.execute("RPUSH", "k", "2") == 2
+        assert length == [1]
+        assert items(redis_url, "k") == [b"1", b"2"]
+
+
+async def test_what_is_held_is_bounded(redis_url: str) -> None:
+    large = pack_command("SET", "k", bytes(40 * 2**20))
+    async with piped(redis_url) as pipe:
+        release = pipe.hold()
+        pipe.write(large)
+        with pytest.raises(LayerUnavailable):
+            pipe.write(large)
+        release()
+        assert await pipe.execute("STRLEN", "k") == 40 * 2**20
+
+
 async def test_replies_come_in_the_order_of_the_commands(redis_url: str) -> None:
     async with piped(redis_url) as pipe:
         seen: list[Reply] = []
@@ -216,6 +245,14 @@ async def test_a_cancelled_execute_leaves_the_replies_in_step(redis_url: str) ->
 
 async def test_close_sends_what_was_written(redis_url: str) -> None:
     async with piped(redis_url) as pipe:
+        pipe.push(b"k", b"last words")
+        await pipe.close()
+        assert items(redis_url, "k") == [b"last words"]
+
+
+async def test_close_sends_what_is_held(redis_url: str) -> None:
+    async with piped(redis_url) as pipe:
+        pipe.hold()
         pipe.push(b"k", b"last words")
         await pipe.close()
         assert items(redis_url, "k") == [b"last words"]
