@@ -99,8 +99,9 @@ class Groups(LayerBase):
 
         With one host it returns when the message is on its way to Redis, behind what its sender
         has sent before. It waits for the answer where 32 messages of this event loop have none,
-        or 1 MiB waits to be written, and where the last message to this group that nobody waited
-        for has failed; that one is counted in `statistics["dropped"]`, and logged.
+        1 MiB waits to be written, or a `send` of another task has to arrive first, and where the
+        last message to this group that nobody waited for has failed; that one is counted in
+        `statistics["dropped"]`, and logged.
 
         Args:
             group: A name.

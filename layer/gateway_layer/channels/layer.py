@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from time import time_ns
 from typing import Any, ClassVar
 
 from gateway_layer.channels.borrowed import CURRENT, Borrowed
@@ -13,7 +14,6 @@ from gateway_layer.channels.entries import (
     read_entry,
 )
 from gateway_layer.channels.groups import Groups
-from gateway_layer.channels.mailbox import now_ms
 from gateway_layer.channels.options import check_channel, client_of
 from gateway_layer.errors import ProtocolError
 
@@ -89,21 +89,21 @@ class RedisChannelLayer(Groups):
         while True:
             if not own and borrowed is None:
                 expires, payload = _parts(await state.receive_plain(channel))
-                if expires <= now_ms():
-                    mailbox.expired += 1
-                    continue
             else:
                 got = mailbox.take(channel, state.loop)
-                if isinstance(got, bytes):
-                    payload = got
+                if isinstance(got, tuple):
+                    expires, payload = got
                 else:
                     if own and mailbox.reader is not state:
                         state.read()
                     try:
-                        payload = (await got)[1]
+                        expires, payload = await got
                     except asyncio.CancelledError:
                         mailbox.leave(channel, got)
                         raise
+            if expires <= time_ns() // 1_000_000:
+                mailbox.expired += 1
+                continue
             try:
                 if payload.__class__ is Fanned:
                     flat = payload.flat

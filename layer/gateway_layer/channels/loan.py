@@ -1,6 +1,7 @@
 """The connection that brings messages, lent to who answers one before the next is asked for.
 
-The answer and the next read leave in one write then, which wakes Redis once instead of twice.
+The answer and the next read leave in one write then, which wakes Redis once instead of twice. A
+connection that hangs holds the sends behind an answer for up to 7 s, until it is given up.
 """
 
 import asyncio
@@ -20,10 +21,11 @@ class Loan:
     """Whether the connection that reads is free now, for one loop.
 
     Args:
-        read_on: Asks for the next messages; called once for each loan.
+        read_on: Asks for the next messages, called once for each loan; with True, although nobody
+            may wait for them yet.
     """
 
-    def __init__(self, read_on: Callable[[], None]) -> None:
+    def __init__(self, read_on: Callable[[bool], None]) -> None:
         """Begin without a loan; in the running loop."""
         self._loop: Final = asyncio.get_running_loop()
         self._read_on: Final = read_on
@@ -43,7 +45,7 @@ class Loan:
             self._loop.call_soon(self._wait, turns - 1)
         else:
             self.end()
-            self._read_on()
+            self._read_on(False)
 
     def end(self) -> None:
         """Somebody reads already, or nobody shall."""
@@ -72,6 +74,6 @@ class Loan:
         try:
             write(pipe)
         finally:
-            self._read_on()
+            self._read_on(True)
         pipe.flush()
         return writer.hold()

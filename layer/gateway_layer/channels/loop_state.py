@@ -69,8 +69,8 @@ class LoopState(Writing):
         self._on_members = on_members
         self._on_heartbeat = on_heartbeat
         self._inbox: ReadPipe | None = None
-        if len(hosts) == 1:
-            self._loan = Loan(lambda: self.read(ahead=True))
+        if len(hosts) == 1 and mailbox.ANSWERS:
+            self._loan = Loan(lambda ahead: self.read(ahead=ahead))
         self._own = mailbox.client
         inbox = keys.inbox(self._own)
         self._read_command = pack_command(
@@ -125,7 +125,8 @@ class LoopState(Writing):
         where senders see that the channel is full.
 
         Args:
-            ahead: Once more although nobody waits: who has just got a message soon will again.
+            ahead: Once more although nobody waits: who has just answered soon will. Not where it
+                could keep another loop from reading, or drop what finds a channel full.
         """
         mailbox = self.mailbox
         reader = mailbox.reader
@@ -137,7 +138,7 @@ class LoopState(Writing):
             self._inbox.pipe.start()
         if self._inbox is None or not self._inbox.pipe.connected or self.closed:
             return
-        if not (ahead or mailbox.awaited):
+        if not (mailbox.awaited or (ahead and mailbox.may_read_ahead)):
             return
         with mailbox.lock:
             if mailbox.reader is not None and not mailbox.reader.loop.is_closed():

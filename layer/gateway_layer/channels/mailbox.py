@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway_layer.names import ConnectionIds, new_pid
 
@@ -35,6 +35,7 @@ class Mailbox:
     """The channels `….CLIENT!…` of one process.
 
     Attributes:
+        ANSWERS: Whether those who read here send by the same layer.
         client: 22 characters of base64url, 128 random bits.
         marker: What the names of its channels, and no others, contain.
         lock: To be held for every method that says so.
@@ -45,6 +46,8 @@ class Mailbox:
         dropped: Messages that were dropped here: for a full channel, or sent to a group in vain.
         expired: Messages that expired before they were read.
     """
+
+    ANSWERS: ClassVar[bool] = True
 
     def __init__(
         self, capacity_of: Callable[[str], int], client: str | None = None, *, least: int = 0
@@ -94,6 +97,11 @@ class Mailbox:
         """Whether anybody waits for a message."""
         return bool(self._waiters)
 
+    @property
+    def may_read_ahead(self) -> bool:
+        """Whether whatever is read now finds room, and no other loop waits for its turn to read."""
+        return not self._unread and len(self.states) == 1
+
     def unread(self, channel: str) -> int:
         """Return how many messages wait here in a channel."""
         return len(self._unread.get(channel, ()))
@@ -118,20 +126,18 @@ class Mailbox:
             if not self._coming[channel]:
                 del self._coming[channel]
 
-    def take(self, channel: str, loop: asyncio.AbstractEventLoop) -> bytes | Waiter:
-        """Return the first payload, or a future that gets one: to `leave` where it is cancelled.
+    def take(self, channel: str, loop: asyncio.AbstractEventLoop) -> Unread | Waiter:
+        """Return the first message, or a future that gets it: to `leave` where it is cancelled.
 
         Holds the lock.
         """
         with self.lock:
             unread = self._unread.get(channel)
-            while unread:
-                expires, payload = unread.pop(0)
+            if unread is not None:
+                found = unread.pop(0)
                 if not unread:
                     del self._unread[channel]
-                if expires > now_ms():
-                    return payload
-                self.expired += 1
+                return found
             waiter: Waiter = loop.create_future()
             line = self._waiters.get(channel)
             if line is None:
@@ -177,13 +183,6 @@ class Mailbox:
     # Delivering; the caller holds the lock.
 
     def deliver(self, channel: str, message: Unread) -> bool:
-        """Give a message to who reads the channel; return False where that is full."""
-        if message[0] <= now_ms():
-            self.expired += 1
-            return True
-        return self._give(channel, message)
-
-    def _give(self, channel: str, message: Unread) -> bool:
         """Give a message to who waits, or keep it; return False where the channel is full."""
         line = self._waiters.get(channel)
         if line is not None and self._hand_over(channel, line, message):
@@ -207,9 +206,6 @@ class Mailbox:
         members = self.groups.get(group)
         if members is None:
             return False
-        if message[0] <= now_ms():
-            self.expired += len(members.keys() - excluded)
-            return True
         over = 0
         waiters = self._waiters
         running = asyncio.get_running_loop()
@@ -218,12 +214,12 @@ class Mailbox:
                 continue
             line = waiters.get(channel)
             if line is not None and len(line) == 1:
-                waiter = line[0]  # of nearly every member: what `_give` would do, in short
+                waiter = line[0]  # of nearly every member: what `deliver` would do, in short
                 if waiter.get_loop() is running and not waiter.done():
                     del waiters[channel]
                     waiter.set_result(message)
                     continue
-            if not self._give(channel, message):
+            if not self.deliver(channel, message):
                 over += 1
         if over:
             _log.info("%s of %s channels over capacity in group %s", over, len(members), group)

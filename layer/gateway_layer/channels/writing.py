@@ -201,7 +201,7 @@ class Writing:
 
     def may_go_on(self, pipe: Pipe) -> bool:
         """Whether a sender may leave the answer to what it sends to a callback of `post`."""
-        return not (self.unanswered.full or pipe.paused)
+        return not (self.unanswered.full or pipe.paused or pipe.held)
 
     def post(self, pipe: Pipe, command: bytes, on_answer: OnReply) -> None:
         """Send a packed command now; the connections stay until it is answered, or lost.

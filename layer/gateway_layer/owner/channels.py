@@ -97,6 +97,8 @@ class OwnerLayer(RedisChannelLayer):
 class OwnerMailbox(Mailbox):
     """Gives messages to connections instead of keeping them."""
 
+    ANSWERS = False
+
     def __init__(self, node: Node) -> None:
         """Begin without members, under the name of the process."""
         super().__init__(lambda _channel: 0, node.layer.pid)
@@ -108,7 +110,7 @@ class OwnerMailbox(Mailbox):
         """Somebody always waits: connections take what they may hold."""
         return True
 
-    def _give(self, channel: str, message: Unread) -> bool:
+    def deliver(self, channel: str, message: Unread) -> bool:
         """Give a message to its connection; False where that holds too much already."""
         session, number = self._find(channel)
         if session is None:

@@ -125,8 +125,13 @@ class Pipe:
 
     @property
     def paused(self) -> bool:
-        """Whether what is written now waits here, held or behind 1 MiB: write less, if you can."""
+        """Whether more than 1 MiB waits for the socket: whoever can should write less."""
         return self._protocol is not None and self._protocol.paused
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing leaves at the moment, see `hold`."""
+        return self._protocol is not None and self._protocol.held
 
     def start(self) -> None:
         """Begin to connect in the background; needs a running loop."""

@@ -92,6 +92,8 @@ class RedisProtocol(asyncio.Protocol):
         on_room: Callable[[], None],
     ) -> None:
         """Start empty; the callbacks are told of error replies (see `PipeStats`), the end, room."""
+        self.paused = False
+        self.held = False
         self.lost: ConnectionLost | None = None
         self._stats = stats
         self._on_error = on_error
@@ -104,7 +106,6 @@ class RedisProtocol(asyncio.Protocol):
         self._pushes: dict[bytes, _Push] = {}
         self._room = _MAX_UNSENT_BYTES
         self._reading = self._flush_after_read = self._scheduled = False
-        self._full = self._held = False
         self._received = self._received_before = 0
         self._stalled_s = 0.0
         self._reason: Exception | None = None
@@ -162,7 +163,7 @@ class RedisProtocol(asyncio.Protocol):
     def _make_room(self, needed: int) -> None:
         """Hand over the turn so far, to learn how much the transport really holds."""
         self._room += needed
-        if self._held:
+        if self.held:
             raise LayerUnavailable(f"{_MAX_UNSENT_BYTES >> 20} MiB wait to leave for Redis")
         self.flush()
         self._room = _MAX_UNSENT_BYTES - self._transport.get_write_buffer_size()
@@ -174,7 +175,7 @@ class RedisProtocol(asyncio.Protocol):
         """Write what the turn has queued, at once."""
         self._scheduled = False
         turn = self._turn
-        if not turn or self._held:
+        if not turn or self.held:
             return
         self._turn = []
         self._pushes.clear()
@@ -191,22 +192,17 @@ class RedisProtocol(asyncio.Protocol):
         self._room = _MAX_UNSENT_BYTES - self._transport.get_write_buffer_size()
 
     @property
-    def paused(self) -> bool:
-        """See `Pipe.paused`."""
-        return self._full or self._held
-
-    @property
     def idle(self) -> bool:
         """Whether nothing was written that has no reply yet."""
         return not self._pending
 
     def hold(self) -> None:
         """Write nothing until `release`; see `Pipe.hold`."""
-        self._held = True
+        self.held = True
 
     def release(self) -> None:
         """Write what was queued meanwhile."""
-        self._held = False
+        self.held = False
         self.flush()
 
     def data_received(self, data: bytes) -> None:
@@ -243,11 +239,11 @@ class RedisProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Note that the socket takes less than we write."""
-        self._full = True
+        self.paused = True
 
     def resume_writing(self) -> None:
         """Note that the socket has caught up."""
-        self._full = False
+        self.paused = False
         self._on_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -269,7 +265,8 @@ class RedisProtocol(asyncio.Protocol):
 
     def watch(self, elapsed_s: float) -> float:
         """Return for how long replies were awaited and no byte came, in seconds."""
-        if not self._pending or self._received != self._received_before:
+        # What is held has not left, so nothing is due for it.
+        if not self._pending or self.held or self._received != self._received_before:
             self._received_before = self._received
             self._stalled_s = 0.0
         else:

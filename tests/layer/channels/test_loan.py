@@ -6,7 +6,7 @@ import signal
 
 import pytest
 from tests.layer.channels.conftest import MakeLayer
-from tests.layer.channels.receiving import numbers, waiting
+from tests.layer.channels.receiving import SHORT_S, nothing_comes, numbers, waiting
 
 from gateway_layer.channels import RedisChannelLayer, loan
 from gateway_layer.embedded import EmbeddedServer
@@ -32,7 +32,7 @@ class Talk:
         """Have a message come to the layer, and be there when it has come."""
         own = await self.layer.new_channel()
         task = await waiting(self.layer, own)
-        await self.asking.send(own, {})
+        self.sending = asyncio.create_task(self.asking.send(own, {}))  # whoever waited were late
         await task
 
     async def answer(self, number: int) -> None:
@@ -68,14 +68,43 @@ async def test_an_answer_leaves_with_the_next_read(talk: Talk) -> None:
 
 
 async def test_without_an_answer_the_next_read_leaves_alone(talk: Talk) -> None:
+    other = asyncio.create_task(talk.layer.receive(await talk.layer.new_channel()))
     await talk.ask()
     before = talk.reads.stats.commands
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(5):
         while talk.reads.stats.commands == before:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
     await talk.answer(0)
     assert talk.reads.stats.commands - before == len(["BLMPOP"])
     assert await talk.answers(1) == [0]
+    other.cancel()
+
+
+async def test_nothing_is_read_where_nobody_waits_or_answers(talk: Talk) -> None:
+    await talk.ask()
+    before = talk.reads.stats.commands
+    await asyncio.sleep(SHORT_S)
+    assert talk.reads.stats.commands == before
+
+
+async def test_loop_that_stands_still_keeps_no_other_from_reading(talk: Talk) -> None:
+    first, second = [await talk.layer.new_channel() for _ in range(2)]
+    await talk.asking.send(first, {"n": 1})
+    still = asyncio.new_event_loop()
+
+    async def answer() -> None:
+        await talk.answer(0)  # connects
+        await talk.layer.receive(first)
+        await talk.answer(1)
+
+    try:
+        await asyncio.to_thread(still.run_until_complete, asyncio.wait_for(answer(), 5))
+        assert await talk.answers(2) == [0, 1]
+        await talk.asking.send(second, {"n": 2})
+        assert await asyncio.wait_for(numbers(talk.layer, second, 1), 1) == [2]
+    finally:
+        await asyncio.to_thread(still.run_until_complete, talk.layer.close_pools())
+        still.close()
 
 
 async def test_answers_of_one_turn_stay_in_order(talk: Talk) -> None:
@@ -128,6 +157,7 @@ async def test_lost_connections_hold_nothing_back(talk: Talk, redis_server: Embe
     await asyncio.wait_for(talk.answer(1), 5)
     got = await talk.answers(1)
     assert (got if got == [1] else await talk.answers(1)) == [1]
+    await nothing_comes(talk.asking, talk.target)
 
 
 async def test_reading_ahead_takes_no_more_than_a_channel_holds(make: MakeLayer) -> None:
@@ -139,6 +169,23 @@ async def test_reading_ahead_takes_no_more_than_a_channel_holds(make: MakeLayer)
     sent = await fill(sender, own)
     assert 3 <= sent <= 6
     assert await numbers(layer, own, sent) == list(range(sent))
+    assert layer.statistics == {"dropped": 0, "expired": 0}
+
+
+async def test_an_answer_reads_nothing_that_would_find_a_channel_full(make: MakeLayer) -> None:
+    layer, sender = make(capacity=2), make(capacity=2)
+    full, own = [await layer.new_channel() for _ in range(2)]
+    task = await waiting(layer, own)
+    for number in range(2):
+        await sender.send(full, {"n": number})
+    async with asyncio.timeout(5):
+        while layer._mailbox.unread(full) < 2:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
+    await sender.send(own, {})
+    await task
+    await layer.send("answers", {})
+    sent = await fill(sender, full)
+    assert await numbers(layer, full, 2 + sent) == [0, 1, *range(sent)]
     assert layer.statistics == {"dropped": 0, "expired": 0}
 
 

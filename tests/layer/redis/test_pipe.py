@@ -88,13 +88,23 @@ async def test_what_is_held_leaves_in_order_at_the_release(redis_url: str) -> No
         pipe.write(pack_command("LLEN", "k"), length.append)
         pipe.flush()
         await asyncio.sleep(0.02)
-        assert (pipe.paused, pipe.idle) == (True, False)
+        assert (pipe.held, pipe.idle) == (True, False)
         assert items(redis_url, "k") == []
         release()
-        assert (pipe.paused, pipe.idle) == (False, False)
+        assert (pipe.held, pipe.idle) == (False, False)
         assert await pipe.execute("RPUSH", "k", "2") == 2
         assert length == [1]
         assert items(redis_url, "k") == [b"1", b"2"]
+
+
+async def test_what_is_held_has_not_left_so_no_reply_is_late(redis_url: str) -> None:
+    async with piped(redis_url, reply_timeout_s=0.2) as pipe:
+        release = pipe.hold()
+        reply = asyncio.create_task(pipe.execute("RPUSH", "k", "1"))
+        await asyncio.sleep(0.6)
+        release()
+        assert await reply == 1
+        assert pipe.stats.reconnects == 0
 
 
 async def test_what_is_held_is_bounded(redis_url: str) -> None:

@@ -44,7 +44,7 @@ class Fixture:
     def take(self, name: str) -> bytes:
         taken = self.mailbox.take(name, asyncio.get_running_loop())
         assert not isinstance(taken, asyncio.Future)
-        return taken
+        return taken[1]
 
 
 def message(payload: bytes) -> Message:
