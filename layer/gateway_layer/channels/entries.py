@@ -59,20 +59,19 @@ def read_entry(raw: bytes) -> tuple[Any, ...]:
         ProtocolError: It is none.
     """
     entry: Any = unpack(raw)
-    shapes = _SHAPES.get(entry[1]) if isinstance(entry, tuple) and len(entry) > 1 else None
-    if shapes is None or not isinstance(entry[0], int) or len(entry) != len(shapes) + 2:
+    if not isinstance(entry, tuple) or len(entry) < 2 or entry[1].__class__ is not int:
         raise ProtocolError("not an entry of a channel layer")
-    if not all(isinstance(part, shape) for part, shape in zip(entry[2:], shapes, strict=True)):
+    if tuple(map(type, entry)) != _SHAPES.get(entry[1]):
         raise ProtocolError("an entry of a channel layer with parts of wrong types")
-    return tuple(entry)
+    return entry
 
 
 _SHAPES: Final[dict[Any, tuple[type, ...]]] = {
-    MESSAGE: (str, bytes),
-    GROUP_MESSAGE: (str, bytes, tuple),
-    JOIN: (str, str),
-    PART: (str, str),
-    FLUSH: (int,),
+    MESSAGE: (int, int, str, bytes),
+    GROUP_MESSAGE: (int, int, str, bytes, tuple),
+    JOIN: (int, int, str, str),
+    PART: (int, int, str, str),
+    FLUSH: (int, int, int),
 }
 
 

@@ -121,7 +121,15 @@ async def test_bytes_that_are_no_entry_disturb_nothing(
 ) -> None:
     channel = await layer.new_channel()
     with sync_client(redis_url) as client:
-        for raw in (b"\xc1", b"\x92\x01\x02", b"\x93\x01\x00\x02", b"\x91\x01", b"{}"):
+        for raw in (
+            b"\xc1",
+            b"\x92\x01\x02",
+            b"\x93\x01\x00\x02",
+            b"\x91\x01",
+            b"{}",
+            b"\x92\x01\x80",
+            b"\x94\x01\xc2\xa1x\xc4\x00",
+        ):
             client.rpush(f"asgi:{{{layer._mailbox.client}}}:in", raw)
             client.rpush("asgi:{q:plain}", raw)
     for name in (channel, "plain"):
