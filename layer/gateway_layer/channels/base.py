@@ -83,7 +83,6 @@ class LayerBase:
         self.prefix = prefix
         self._hosts = read_hosts(hosts)
         self._crypto = encryption(symmetric_encryption_keys)
-        self._read = self._crypto.read
         self._keys = Keys(prefix)
         self._expiry_ms = max(1, int(expiry * 1000))
         self._group_expiry_ms = max(1, int(group_expiry * 1000))

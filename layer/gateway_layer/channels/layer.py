@@ -107,8 +107,8 @@ class RedisChannelLayer(Groups):
             try:
                 if payload.__class__ is Fanned:
                     flat = payload.flat
-                    return payload.message(self._read) if flat is None else flat.copy()
-                return self._read(payload)
+                    return flat.copy() if flat else payload.message(self._crypto.read)
+                return self._crypto.read(payload)
             except ProtocolError as error:
                 mailbox.dropped += 1
                 _log.error("a message is dropped channel=%s reason=%s", channel, error)

@@ -5,10 +5,10 @@ connection that hangs holds the sends behind an answer for up to 7 s, until it i
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway_layer.redis.pipe import Pipe
+from gateway_layer.redis.pipe import OnReply, Pipe
 
 _TURNS: Final = 3
 """Of the loop: so many it takes from a message until the code that awaited it sends."""
@@ -51,7 +51,9 @@ class Loan:
         """Somebody reads already, or nobody shall."""
         self._pipe = None
 
-    def write(self, writer: Pipe, write: Callable[[Pipe], None]) -> Callable[[], None] | None:
+    def write_all(
+        self, writer: Pipe, commands: bytes, on_replies: Sequence[OnReply | None]
+    ) -> Callable[[], None] | None:
         """Write to the connection, and ask for the next messages behind it, if it is free.
 
         What follows waits in the writer, so that nothing overtakes; nor is it lent where
@@ -59,20 +61,21 @@ class Loan:
 
         Args:
             writer: What is written to otherwise; connected.
-            write: Writes to the connection that it is given.
+            commands: As for `Pipe.write_all`.
+            on_replies: As for it.
 
         Returns:
             To be called when what was written has its reply; None: nothing was written.
 
         Raises:
-            LayerUnavailable: As `write` does; the loan is over then.
+            LayerUnavailable: As `Pipe.write_all` does; the loan is over then.
         """
         pipe = self._pipe
         if pipe is None or not pipe.connected or not writer.idle:
             return None
         self._pipe = None
         try:
-            write(pipe)
+            pipe.write_all(commands, on_replies)
         finally:
             self._read_on(True)
         pipe.flush()

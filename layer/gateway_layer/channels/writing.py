@@ -149,7 +149,7 @@ class Writing:
             commands = _MULTI + push + expire + _EXEC
             on_replies = None, on_queued, None, on_done
             if self._loan is not None:
-                release = self._loan.write(pipe, lambda way: way.write_all(commands, on_replies))
+                release = self._loan.write_all(pipe, commands, on_replies)
             if release is None:
                 pipe.write_all(commands, on_replies)
                 pipe.flush()

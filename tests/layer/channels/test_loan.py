@@ -9,6 +9,7 @@ from tests.layer.channels.conftest import MakeLayer
 from tests.layer.channels.receiving import SHORT_S, nothing_comes, numbers, waiting
 
 from gateway_layer.channels import RedisChannelLayer, loan
+from gateway_layer.channels.mailbox import Mailbox
 from gateway_layer.embedded import EmbeddedServer
 from gateway_layer.errors import ChannelFull, LayerUnavailable
 from gateway_layer.redis.pipe import Pipe
@@ -78,6 +79,19 @@ async def test_without_an_answer_the_next_read_leaves_alone(talk: Talk) -> None:
     assert talk.reads.stats.commands - before == len(["BLMPOP"])
     assert await talk.answers(1) == [0]
     other.cancel()
+
+
+async def test_who_never_answers_is_lent_nothing(
+    make: MakeLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mailbox, "ANSWERS", False)  # as that of a server that holds clients
+    talk = Talk(make)
+    await talk.begin()
+    await talk.ask()
+    before = talk.reads.stats.commands
+    await talk.answer(0)
+    assert talk.reads.stats.commands == before
+    assert await talk.answers(1) == [0]
 
 
 async def test_nothing_is_read_where_nobody_waits_or_answers(talk: Talk) -> None:
