@@ -212,7 +212,9 @@ class LoopState(Writing):
         try:
             await self.loop.create_future()
         except asyncio.CancelledError:
-            await self._end()
+            # A task of its own: in one that was cancelled, asyncio.timeout of the first releases of
+            # Python 3.11, such as Debian's, cancels instead of raising TimeoutError.
+            await self.loop.create_task(self._end(), name="channel-layer-end")
             raise
 
     async def close(self) -> None:

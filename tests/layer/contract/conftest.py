@@ -24,7 +24,8 @@ class World(ABC):
     """Layers that share one store, and what can befall it.
 
     Attributes:
-        forgets_after_s: How long the store may go on reading for a connection that is closed.
+        forgets_after_s: How long the store may go on reading for a connection that is closed, where
+            it does not tell of them.
     """
 
     forgets_after_s = 0.0
@@ -42,6 +43,10 @@ class World(ABC):
     @abstractmethod
     def stranger(self, kind: str = "test") -> ChannelLayer:
         """A layer that has not started."""
+
+    def connections(self) -> set[str]:
+        """Which connections the store has, where it tells."""
+        return set()
 
     @abstractmethod
     def lose_data(self) -> None:
@@ -96,6 +101,13 @@ class RedisWorld(World):
 
     def stranger(self, kind: str = "test") -> ChannelLayer:
         return RedisLayer(self.config, kind)
+
+    def connections(self) -> set[str]:
+        if self.forgets_after_s:
+            return set()
+        with sync_client(self.config.redis) as client:
+            own = str(client.client_id())
+            return {one["id"] for one in client.client_list()} - {own}
 
     def lose_data(self) -> None:
         with sync_client(self.config.redis) as client:

@@ -157,12 +157,14 @@ class TestQueues:
 
     async def test_a_pull_of_a_closed_layer_takes_nothing(self, world: World) -> None:
         layer = await world.join()
+        staying = world.connections()
         leaving = world.stranger()
         await leaving.start()
         got: list[Any] = []
         leaving.pull("q", 1, got.append)
         await leaving.close()
         await asyncio.sleep(world.forgets_after_s)
+        await until(lambda: world.connections() <= staying)
         await soon(push(layer, b"a"))
         assert await soon(pull(layer)) == [b"a"]
         assert got == []
