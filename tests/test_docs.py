@@ -387,9 +387,12 @@ async def test_example_of_the_guarantees_counts_on_with_its_state() -> None:
 
 
 def test_setting_of_channels_makes_the_layer() -> None:
-    (source,) = re.findall(r"```python\n(.*?)```", (DOCS / "channels.md").read_text(), re.S)
+    found = re.search(
+        r"```python\n(CHANNEL_LAYERS.*?)```", (DOCS / "channels.md").read_text(), re.S
+    )
+    assert found is not None
     namespace: dict[str, Any] = {}
-    exec(source, namespace)
+    exec(found[1], namespace)
     configure(namespace["CHANNEL_LAYERS"])
     try:
         assert isinstance(get_channel_layer(), RedisChannelLayer)

@@ -14,8 +14,9 @@ from gateway_layer.channels.crypto import encryption
 from gateway_layer.channels.entries import FLUSH, MESSAGE
 from gateway_layer.channels.loop_state import LoopState
 from gateway_layer.channels.mailbox import Mailbox, now_ms
-from gateway_layer.channels.options import Keys, client_of, read_capacities, read_hosts
+from gateway_layer.channels.options import Keys, read_capacities, read_hosts
 from gateway_layer.channels.plain import read_script
+from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
 from gateway_layer.redis.resp import pack_command
 
@@ -51,6 +52,7 @@ class LayerBase:
         symmetric_encryption_keys: Sequence[str | bytes] | None = None,
         random_prefix_length: int = 12,
         serializer_format: str = "msgpack",
+        namespace: str = "gw",
     ) -> None:
         """Take CONFIG as channels_redis does.
 
@@ -65,6 +67,7 @@ class LayerBase:
             symmetric_encryption_keys: The first encrypts, all decrypt; needs `cryptography`.
             random_prefix_length: Without a meaning here.
             serializer_format: `msgpack`.
+            namespace: Of the gateway whose clients' reply channels are sent to, on the same Redis.
 
         Raises:
             ValueError: A bare string for hosts or keys.
@@ -81,6 +84,7 @@ class LayerBase:
         self.capacity = capacity
         self.channel_capacity = read_capacities(channel_capacity)
         self.prefix = prefix
+        self._namespace = LayerConfig(namespace=namespace).namespace
         self._hosts = read_hosts(hosts)
         self._crypto = encryption(symmetric_encryption_keys)
         self._keys = Keys(prefix)
@@ -119,10 +123,11 @@ class LayerBase:
 
     # Sending to other processes.
 
-    def _send(self, state: LoopState, channel: str, payload: bytes) -> Coroutine[Any, Any, bool]:
+    def _send(
+        self, state: LoopState, channel: str, client: str | None, payload: bytes
+    ) -> Coroutine[Any, Any, bool]:
         """Append a packed message to the list of its channel; tell whether there was room."""
         capacity = self.get_capacity(channel)
-        client = client_of(channel)
         entry = state.packer.pack((now_ms() + self._expiry_ms, MESSAGE, channel, payload))
         if client is None:
             return state.append(channel, self._keys.plain(channel), capacity, entry)
@@ -253,6 +258,7 @@ class LayerBase:
                 self._hosts,
                 self._shard_of,
                 self._keys,
+                self._namespace,
                 self._mailbox,
                 self._expiry_ms,
                 self._write_members,

@@ -6,10 +6,11 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from gateway_layer.channels.base import GONE, GROUP_BACKLOG, LayerBase
+from gateway_layer.channels.clients import event_of
 from gateway_layer.channels.entries import GROUP_MESSAGE, JOIN, PART
 from gateway_layer.channels.loop_state import LoopState
 from gateway_layer.channels.mailbox import now_ms
-from gateway_layer.channels.options import check_channel, check_group, client_of
+from gateway_layer.channels.options import CLIENT, check_channel, check_group, client_of
 from gateway_layer.channels.plain import read_script
 from gateway_layer.channels.writing import as_unavailable
 from gateway_layer.errors import LayerUnavailable
@@ -33,11 +34,12 @@ class Groups(LayerBase):
     async def group_add(self, group: str, channel: str) -> None:
         """Make a channel a member; every `group_send` after this has returned reaches it.
 
-        Once more, it renews the expiry.
+        Once more, it renews the expiry. A reply channel stays a member for as long as the client
+        is there; it gets messages that are a `websocket.send` or a `websocket.close`.
 
         Raises:
             TypeError: Not a name of a group, or of a channel.
-            ValueError: A connection's reply channel: `gateway_layer.push` has groups of clients.
+            ConnectionGone, PushTimeout, ChannelFull: A reply channel, as of `gateway_layer.push`.
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
         check_group(group)
@@ -45,6 +47,8 @@ class Groups(LayerBase):
         state = self._state()
         if client is None:
             await self._register(state, group, "@" + channel, 1)
+        elif client == CLIENT:
+            await state.clients.group_add(group, channel)
         elif client == self._mailbox.client:
             self._mailbox.join(group, channel)
             await state.live()
@@ -73,7 +77,8 @@ class Groups(LayerBase):
 
         Raises:
             TypeError: Not a name of a group, or of a channel.
-            ValueError: A connection's reply channel: `gateway_layer.push` has groups of clients.
+            PushTimeout, ChannelFull, LayerUnavailable: A reply channel, as of
+                `gateway_layer.push`; the client may still be a member.
         """
         check_group(group)
         client = client_of(check_channel(channel))
@@ -81,6 +86,9 @@ class Groups(LayerBase):
         if borrowed is not None and borrowed.stays:
             return
         state = self._state()
+        if client == CLIENT:
+            await state.clients.group_discard(group, channel)
+            return
         try:
             if client is None:
                 await self._register(state, group, "@" + channel, 0)
@@ -97,6 +105,9 @@ class Groups(LayerBase):
     ) -> None:
         """Send a message to every member of a group: one entry a process, each its own dict.
 
+        A `websocket.send` or `websocket.close` goes to the reply channels in the group, too, and
+        is awaited until the servers that hold the clients have it, for 5 s at most.
+
         With one host it returns when the message is on its way to Redis, behind what its sender
         has sent before. It waits for the answer where 32 messages of this event loop have none,
         1 MiB waits to be written, or a `send` of another task has to arrive first, and where the
@@ -106,7 +117,7 @@ class Groups(LayerBase):
         Args:
             group: A name.
             message: As for `send`.
-            exclude: Channels that do not get it.
+            exclude: Channels that do not get it; reply channels, too.
 
         Raises:
             AssertionError, TypeError, LayerUnavailable: As for `send`. Never ChannelFull: members
@@ -120,6 +131,9 @@ class Groups(LayerBase):
             await self._give_to_all(state, group, entry)
         else:
             await self._give_to_each(state, group, entry)
+        event = event_of(message)
+        if event is not None and state.clients.reachable:
+            await state.clients.group_send(group, event, exclude)
 
     async def _give_to_all(self, state: LoopState, group: str, entry: Entry) -> None:
         """Give a group's message to all its members, in one round trip."""
@@ -210,7 +224,7 @@ class Groups(LayerBase):
     async def _give(self, state: LoopState, group: str, member: str, entry: Entry) -> bool:
         """Give a group's message to one process or plain channel; return whether it had room."""
         if member[0] == "@":
-            return await self._send(state, member[1:], entry[2])
+            return await self._send(state, member[1:], None, entry[2])
         seen = now_ms()
         done = await self._notify(state, member, entry)
         if done == GONE:
@@ -227,8 +241,9 @@ class Groups(LayerBase):
         check_group(group)
         state = self._state()
         members = await self._members(state, group)
+        clients = await state.clients.count(group) if state.clients.reachable else 0
         if not members:
-            return 0
+            return clients
         counts, *alive = await asyncio.gather(
             state.call(group, "HMGET", self._keys.group(group)[1], *members),
             *(
@@ -238,7 +253,7 @@ class Groups(LayerBase):
             ),
         )
         leases = iter(alive)
-        return sum(
+        return clients + sum(
             int(count or 0)
             for member, count in zip(members, counts, strict=True)
             if member[0] == "@" or next(leases)

@@ -14,7 +14,7 @@ from gateway_layer.channels.entries import (
     read_entry,
 )
 from gateway_layer.channels.groups import Groups
-from gateway_layer.channels.options import check_channel, client_of
+from gateway_layer.channels.options import CLIENT, check_channel, client_of
 from gateway_layer.errors import ProtocolError
 
 _log = logging.getLogger("gateway.channels")
@@ -51,20 +51,24 @@ class RedisChannelLayer(Groups):
         """Send a message to a channel; never waits for a reader.
 
         Args:
-            channel: A name.
+            channel: A name. A reply channel is the client: its message is `websocket.send` with
+                `text` or `bytes`, or `websocket.close`.
             message: A dict of ASGI's types; it is not changed.
 
         Raises:
             ChannelFull: As many messages wait as the channel may hold; `channels.exceptions`' too.
             AssertionError: Not a dict, or with the key `__asgi_channel__`.
             TypeError: Not a channel's name, or a value that cannot travel.
-            ValueError: A connection's reply channel: see `gateway_layer.push`.
+            ConnectionGone, PushTimeout: A reply channel, as of `gateway_layer.push`.
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
-        check_channel(channel)
+        client = client_of(check_channel(channel))
         state = self._state()
+        if client == CLIENT:
+            await state.clients.send(channel, message)
+            return
         payload = self._crypto.encrypt(state.packer.payload(message))
-        if not await self._send(state, channel, payload):
+        if not await self._send(state, channel, client, payload):
             raise channel_full()(channel, self.get_capacity(channel))
 
     async def receive(self, channel: str) -> dict[str, Any]:
@@ -76,7 +80,7 @@ class RedisChannelLayer(Groups):
         Raises:
             TypeError: Not a channel's name.
             ValueError: A channel that another process made: only that one can read it; or a reply
-                channel.
+                channel, which nobody reads.
             LayerUnavailable: Redis refuses to be read.
         """
         state = self._state()
@@ -115,8 +119,11 @@ class RedisChannelLayer(Groups):
 
     def _borrowed(self, channel: str) -> Borrowed | None:
         """Return a connection's channel; None: any process may read this one."""
-        if client_of(check_channel(channel)) is None:
+        client = client_of(check_channel(channel))
+        if client is None:
             return None
+        if client == CLIENT:
+            raise ValueError(f"channel {channel!r} is a client: its consumer hears what it says")
         borrowed = self._mailbox.borrowed.get(channel)
         if borrowed is None:
             raise ValueError(f"channel {channel!r} belongs to another process")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from gateway_layer.channels.clients import Clients
 from gateway_layer.channels.entries import (
     FLUSH,
     GROUP_MESSAGE,
@@ -36,7 +37,7 @@ _log = logging.getLogger("gateway.channels")
 
 
 class LoopState(Writing):
-    """Connections of one loop.
+    """Connections of one loop; `clients` has those that reach reply channels.
 
     It ends with the loop: cancelling all tasks, as every runner of loops does before it closes
     one, closes the connections and gives back what is unread.
@@ -45,6 +46,7 @@ class LoopState(Writing):
         hosts: The servers.
         shard_of: Index of the server that holds what belongs to a name.
         keys: Names of keys.
+        namespace: Of the gateway.
         mailbox: The channels of this process.
         expiry_ms: How long a message lives.
         on_members: Called with this state and a group whose members here have changed.
@@ -56,6 +58,7 @@ class LoopState(Writing):
         hosts: list[Host],
         shard_of: Callable[[str], int],
         keys: Keys,
+        namespace: str,
         mailbox: Mailbox,
         expiry_ms: int,
         on_members: Callable[["LoopState", str], None],
@@ -65,6 +68,7 @@ class LoopState(Writing):
         super().__init__(hosts, shard_of, expiry_ms)
         self.mailbox: Final = mailbox
         self.closed = False
+        self.clients: Final = Clients(hosts, namespace)
         self._keys = keys
         self._on_members = on_members
         self._on_heartbeat = on_heartbeat
@@ -236,6 +240,7 @@ class LoopState(Writing):
                 await self._plain.close()
         if self._inbox is not None:
             await self._inbox.pipe.close()
+        await self.clients.close()
         await self._close_writers()
         if self.mailbox.states.get(self.loop) is self:
             del self.mailbox.states[self.loop]

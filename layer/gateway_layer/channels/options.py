@@ -65,23 +65,20 @@ def check_group(group: object) -> str:
     return group
 
 
+CLIENT: Final = ""
+"""What `client_of` says of a reply channel."""
+
+
 def client_of(channel: str) -> str | None:
-    """Return whose process-local channel it is, None for one that any process may read.
+    """Return whose process-local channel it is.
 
-    A name with a `!` that no `new_channel` made is an ordinary channel.
-
-    Raises:
-        ValueError: A connection's reply channel, which this layer does not reach.
+    None: any process may read it; a name with a `!` that no `new_channel` made is such a one.
+    CLIENT: it is a connection's reply channel, the client itself.
     """
     found = _CLIENT.fullmatch(channel) if "!" in channel else None
     if found is None:
         return None
-    if not found.start(1):  # `new_channel` puts a prefix in front
-        raise ValueError(
-            "a reply channel is a client, not a channel of this layer: push to it with "
-            "gateway_layer.push"
-        )
-    return found[1]
+    return found[1] if found.start(1) else CLIENT  # `new_channel` puts a prefix in front
 
 
 class Keys:

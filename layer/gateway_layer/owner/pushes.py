@@ -18,6 +18,7 @@ from gateway_layer.errors import ProtocolError
 from gateway_layer.groups import ASSERT_EVERY_S, LINGER_S, Memberships, check_group
 from gateway_layer.node import MALFORMED, Node
 from gateway_layer.owner.pushable import Pushable
+from gateway_layer.push.events import check_event, check_key
 from gateway_layer.push.frames import (
     BAD,
     DEDUPLICATE_S,
@@ -39,7 +40,6 @@ from gateway_layer.push.frames import (
     Push,
     Reply,
 )
-from gateway_layer.push.requests import check_event, check_key
 from gateway_layer.redis.keys import REPLY_TTL_S
 from gateway_layer.wire import read_entry
 

@@ -19,13 +19,13 @@ from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConnectionGone, GatewayError, LayerUnavailable
 from gateway_layer.fence import check_process
 from gateway_layer.names import new_pid
+from gateway_layer.push.events import close_event, send_event
 from gateway_layer.push.requests import (
     ConnectionInfo,
     Owners,
     Request,
     add_request,
     channels_of,
-    close_event,
     discard_request,
     errors_of,
     group_list_request,
@@ -39,7 +39,6 @@ from gateway_layer.push.requests import (
     read_answers,
     script_calls,
     script_error,
-    send_event,
     timed_out,
 )
 from gateway_layer.redis.address import sync_client

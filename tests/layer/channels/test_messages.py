@@ -124,19 +124,6 @@ async def test_channel_of_another_process_cannot_be_read(
         await layer.receive(await make().new_channel())
 
 
-@pytest.mark.parametrize("method", ["send", "receive", "group_add", "group_discard"])
-async def test_reply_channel_is_sent_elsewhere(layer: RedisChannelLayer, method: str) -> None:
-    reply_channel = f"{'p' * 22}!{'c' * 22}"
-    calls: dict[str, tuple[Any, ...]] = {
-        "send": (reply_channel, {"type": "websocket.send", "text": "hello"}),
-        "receive": (reply_channel,),
-        "group_add": ("g", reply_channel),
-        "group_discard": ("g", reply_channel),
-    }
-    with pytest.raises(ValueError, match=r"push to it with gateway_layer\.push"):
-        await getattr(layer, method)(*calls[method])
-
-
 async def test_new_channels_differ_under_the_same_seed(layer: RedisChannelLayer) -> None:
     names = []
     for _ in range(3):

@@ -13,13 +13,11 @@ from gateway_layer.errors import (
     ProtocolError,
     PushTimeout,
 )
+from gateway_layer.push.events import check_event, check_key, close_event, send_event
 from gateway_layer.push.frames import FRAMES, PUSH_CAPACITY, Push
 from gateway_layer.push.requests import (
     Owners,
     add_request,
-    check_event,
-    check_key,
-    close_event,
     discard_request,
     group_list_request,
     group_results,
@@ -32,7 +30,6 @@ from gateway_layer.push.requests import (
     read_answers,
     script_calls,
     script_error,
-    send_event,
     split_reply_channel,
 )
 from gateway_layer.redis.keys import Keys

@@ -1,9 +1,16 @@
 """Consumers of both kinds in a worker that was told nothing of a channel layer."""
 
 import os
+import re
+from pathlib import Path
 from typing import Any
 
-from gateway_worker.consumers import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
+from gateway_worker.consumers import (
+    AsyncJsonWebsocketConsumer,
+    AsyncWebsocketConsumer,
+    JsonWebsocketConsumer,
+    WebsocketConsumer,
+)
 
 
 class Chat(AsyncJsonWebsocketConsumer):
@@ -35,6 +42,34 @@ class SyncEcho(JsonWebsocketConsumer):
         self.send_json(event["said"])
 
 
+class Ticker(AsyncWebsocketConsumer):
+    """Passes on what it hears."""
+
+    groups = ("ticker",)
+
+
+class SyncTicker(WebsocketConsumer):
+    """Passes on what it hears."""
+
+    groups = ("ticker",)
+
+
+CONSUMERS: dict[str, Any] = {"/sync": SyncEcho, "/ticker": Ticker, "/sync-ticker": SyncTicker}
+
+SHOWN: dict[str, Any] = {}
+"""What docs/channels.md shows of clients in groups."""
+
+exec(
+    re.findall(
+        r"^```python\n(from gateway_worker.*?)^```$",
+        (Path(__file__).parents[3] / "docs" / "channels.md").read_text(),
+        re.M | re.S,
+    )[0],
+    SHOWN,
+)
+CONSUMERS["/shown"] = SHOWN["Ticker"]
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    consumer = SyncEcho if scope["path"] == "/sync" else Chat
+    consumer = CONSUMERS.get(scope["path"], Chat)
     await consumer.as_asgi()(scope, receive, send)

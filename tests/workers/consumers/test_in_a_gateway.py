@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from tests.end_to_end.processes import Launcher
+from tests.workers.consumers.gateway_app import SHOWN
 from websockets.asyncio.client import ClientConnection, connect
 
+from gateway_layer.channels import RedisChannelLayer
 from gateway_layer.embedded import EmbeddedServer
 
 
@@ -55,3 +57,26 @@ async def test_groups_span_workers_without_any_configuration(
         for number in range(10):
             await clients[0].send(json.dumps(number))
             assert [await heard(client) for client in clients] == [number] * len(clients)
+
+
+async def test_group_of_clients_and_consumers_hears_everything_once(
+    url: str, server: EmbeddedServer
+) -> None:
+    layer = RedisChannelLayer([server.url], prefix="consumers-channels", namespace="consumers")
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(layer.close_pools)
+        clients = [
+            await stack.enter_async_context(connect(url + path))
+            for path in ("/shown", "/ticker", "/sync-ticker") * 2
+        ]
+        async with asyncio.timeout(10):
+            while await layer.group_channels_count("ticker") < len(clients):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await SHOWN["publish"](layer, "1.08")
+        await layer.group_send("ticker", {"type": "websocket.send", "bytes": b"2"})
+        await layer.group_send("ticker", {"type": "websocket.close", "code": 4001})
+        async with asyncio.timeout(10):
+            for client in clients:
+                assert [await client.recv(), await client.recv()] == ["1.08", b"2"]
+                await client.wait_closed()
+                assert client.close_code == 4001

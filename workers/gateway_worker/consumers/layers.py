@@ -115,9 +115,10 @@ def _from_environment() -> Any:
     if not url:
         return None
     # Not the namespace itself: the gateway's own groups and inboxes are under it.
-    prefix = (os.environ.get("GATEWAY_NAMESPACE") or "gw") + "-channels"
+    namespace = os.environ.get("GATEWAY_NAMESPACE") or "gw"
+    prefix = f"{namespace}-channels"
     config = {
         "BACKEND": "gateway_layer.channels.RedisChannelLayer",
-        "CONFIG": {"hosts": [url], "prefix": prefix},
+        "CONFIG": {"hosts": [url], "prefix": prefix, "namespace": namespace},
     }
     return _make("environment", DEFAULT_CHANNEL_LAYER, config)

@@ -157,6 +157,14 @@ class AsyncWebsocketConsumer(_GroupMember, AsyncConsumer):
         """
         await super().send(_close_message(code, reason))
 
+    async def websocket_send(self, message: Message) -> None:
+        """Pass on what came by a channel layer: in its groups clients, too, are members."""
+        await super().send(message)
+
+    async def websocket_close(self, message: Message) -> None:
+        """Close the WebSocket because a message of a channel layer says so."""
+        await super().send(message)
+
     async def websocket_disconnect(self, message: Message) -> None:
         """Leave the groups, then `disconnect`, which is the end."""
         await self._leave_groups()
@@ -217,6 +225,14 @@ class WebsocketConsumer(_GroupMember, SyncConsumer):
     def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
         """Close or refuse the WebSocket; arguments as of AsyncWebsocketConsumer."""
         super().send(_close_message(code, reason))
+
+    def websocket_send(self, message: Message) -> None:
+        """Pass on what came by a channel layer: in its groups clients, too, are members."""
+        super().send(message)
+
+    def websocket_close(self, message: Message) -> None:
+        """Close the WebSocket because a message of a channel layer says so."""
+        super().send(message)
 
     def websocket_disconnect(self, message: Message) -> None:
         """Leave the groups, then `disconnect`, which is the end."""
