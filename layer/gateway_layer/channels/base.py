@@ -16,6 +16,7 @@ from gateway_layer.channels.loop_state import LoopState
 from gateway_layer.channels.mailbox import Mailbox, now_ms
 from gateway_layer.channels.options import Keys, read_capacities, read_hosts
 from gateway_layer.channels.plain import read_script
+from gateway_layer.channels.routes import Route, Routes
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
 from gateway_layer.redis.resp import pack_command
@@ -90,6 +91,7 @@ class LayerBase:
         self._keys = Keys(prefix)
         self._expiry_ms = max(1, int(expiry * 1000))
         self._group_expiry_ms = max(1, int(group_expiry * 1000))
+        self._routes: Final = Routes(self._keys, self._shard_of, self._expiry_ms)
         self._renew()
         _all.add(self)
 
@@ -124,18 +126,18 @@ class LayerBase:
     # Sending to other processes.
 
     def _send(
-        self, state: LoopState, channel: str, client: str | None, payload: bytes
+        self, state: LoopState, channel: str, route: Route, payload: bytes
     ) -> Coroutine[Any, Any, bool]:
         """Append a packed message to the list of its channel; tell whether there was room."""
         capacity = self.get_capacity(channel)
         entry = state.packer.pack((now_ms() + self._expiry_ms, MESSAGE, channel, payload))
-        if client is None:
-            return state.append(channel, self._keys.plain(channel), capacity, entry)
-        if client == self._mailbox.client:
-            return self._send_here(state, channel, capacity, entry)
-        return state.append(client, self._keys.inbox(client), capacity, entry)
+        if route.client == self._mailbox.client:
+            return self._send_here(state, channel, route, capacity, entry)
+        return state.append(route, capacity, entry)
 
-    async def _send_here(self, state: LoopState, channel: str, capacity: int, entry: bytes) -> bool:
+    async def _send_here(
+        self, state: LoopState, channel: str, route: Route, capacity: int, entry: bytes
+    ) -> bool:
         """Append to the own inbox; what waits unread here, or is on its way, takes room, too.
 
         The list alone does not tell: who waits for any channel of this process empties it.
@@ -145,7 +147,7 @@ class LayerBase:
         if room <= 0:
             return False
         try:
-            return await state.append(mailbox.client, self._keys.inbox(mailbox.client), room, entry)
+            return await state.append(route, room, entry)
         finally:
             mailbox.end_send(channel)
 

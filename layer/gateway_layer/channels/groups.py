@@ -224,7 +224,11 @@ class Groups(LayerBase):
     async def _give(self, state: LoopState, group: str, member: str, entry: Entry) -> bool:
         """Give a group's message to one process or plain channel; return whether it had room."""
         if member[0] == "@":
-            return await self._send(state, member[1:], None, entry[2])
+            try:
+                route = self._routes.of(member[1:])
+            except TypeError:
+                return False  # no channel has such a name: it was forged
+            return await self._send(state, member[1:], route, entry[2])
         seen = now_ms()
         done = await self._notify(state, member, entry)
         if done == GONE:

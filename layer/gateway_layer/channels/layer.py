@@ -62,13 +62,13 @@ class RedisChannelLayer(Groups):
             ConnectionGone, PushTimeout: A reply channel, as of `gateway_layer.push`.
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
-        client = client_of(check_channel(channel))
+        route = self._routes.of(channel)
         state = self._state()
-        if client == CLIENT:
+        if route.client == CLIENT:
             await state.clients.send(channel, message)
             return
         payload = self._crypto.encrypt(state.packer.payload(message))
-        if not await self._send(state, channel, client, payload):
+        if not await self._send(state, channel, route, payload):
             raise channel_full()(channel, self.get_capacity(channel))
 
     async def receive(self, channel: str) -> dict[str, Any]:

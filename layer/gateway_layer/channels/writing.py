@@ -5,11 +5,13 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
+from gateway_layer.channels.appending import Append, OnBack, Send, settle
 from gateway_layer.channels.entries import Packer
 from gateway_layer.channels.loan import Loan
 from gateway_layer.channels.mailbox import now_ms
 from gateway_layer.channels.options import Host
 from gateway_layer.channels.plain import read_script
+from gateway_layer.channels.routes import Route
 from gateway_layer.channels.unanswered import Unanswered
 from gateway_layer.errors import LayerUnavailable
 from gateway_layer.fence import check_process
@@ -19,13 +21,8 @@ from gateway_layer.redis.resp import pack_command
 
 _WITHDRAW: Final = read_script("withdraw")
 
-_MULTI: Final = pack_command("MULTI")
-_EXEC: Final = pack_command("EXEC")
-
 _CONNECT_S: Final = 5.0
 _AT_ONCE: Final = 500
-
-Send = tuple[bytes, "asyncio.Future[Any]"]
 
 
 class Writing:
@@ -46,9 +43,8 @@ class Writing:
         self._shard_of = shard_of
         self._expiry_ms = expiry_ms
         self._writers: dict[int, Pipe] = {}
-        self._collecting = False
         self._loan: Loan | None = None  # of the connection to the only host
-        self._turn: dict[tuple[int, bytes, int], list[Send]] = {}
+        self._turn: dict[tuple[Route, int], list[Send]] = {}
 
     async def writer(self, name: str) -> Pipe:
         """Return the connection to the server of a name, connected.
@@ -75,8 +71,10 @@ class Writing:
             pipe.start()
         return pipe
 
-    async def append(self, name: str, key: bytes, capacity: int, entry: bytes) -> bool:
-        """Append an entry to a channel's list, with the others of this turn of the loop.
+    async def append(self, route: Route, capacity: int, entry: bytes) -> bool:
+        """Append an entry to a channel's list.
+
+        What meets nothing under way leaves at once; else with the others of this turn of the loop.
 
         Returns:
             Whether the list had room for it.
@@ -84,77 +82,31 @@ class Writing:
         Raises:
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
-        shard = self._shard_of(name)
-        pipe = self._writers.get(shard)
+        pipe = self._writers.get(route.shard)
         if pipe is None or not pipe.connected:
-            await self.writer_of(shard)
+            pipe = await self.writer_of(route.shard)
         answer: asyncio.Future[Any] = self.loop.create_future()
-        if self._is_first():
-            self._send(shard, key, capacity, [(entry, answer)])
+        if pipe.idle and not self._turn:
+            self._send(route, capacity, [(entry, answer)])
         else:
-            self._turn.setdefault((shard, key, capacity), []).append((entry, answer))
+            if not self._turn:
+                self.loop.call_soon(self._flush)
+            self._turn.setdefault((route, capacity), []).append((entry, answer))
         taken = await answer
         if isinstance(taken, Exception):
             raise as_unavailable(taken)
         return bool(taken)
 
-    def _is_first(self) -> bool:
-        """Whether this is the first to leave in this turn of the loop.
-
-        It leaves at once: who sends one message and waits for the answer waits a turn less.
-        """
-        if self._collecting:
-            return False
-        self._collecting = True
-        self.loop.call_soon(self._flush)
-        return True
-
     def _flush(self) -> None:
-        """Send what else came in this turn: one command for a list and 500 messages."""
-        self._collecting = False
+        """Send what came in this turn: one command for a list and 500 messages."""
         turn, self._turn = self._turn, {}
-        for (shard, key, capacity), sends in turn.items():
+        for (route, capacity), sends in turn.items():
             for start in range(0, len(sends), _AT_ONCE):
-                self._send(shard, key, capacity, sends[start : start + _AT_ONCE])
+                self._send(route, capacity, sends[start : start + _AT_ONCE])
 
-    def _send(self, shard: int, key: bytes, capacity: int, sends: list[Send]) -> None:
-        """Append entries, whole with their expiry; those beyond the capacity are taken back.
-
-        Mostly there is room, and a script that looks first takes Redis longer.
-        """
-        pipe = self._writers[shard]
-        release: Callable[[], None] | None = None
-
-        def on_queued(reply: Reply) -> None:
-            if isinstance(reply, Exception):
-                _settle(sends, reply)  # EXEC would only say that something was refused
-
-        def on_back(back: Reply | LayerUnavailable) -> None:
-            _settle(sends, len(sends) - back if isinstance(back, int) else back)
-
-        def on_done(done: Reply) -> None:
-            if release is not None:
-                release()
-            length = done[0] if isinstance(done, list) else done
-            if isinstance(length, int) and length > capacity:
-                entries = [entry for entry, _answer in sends]
-                self.withdraw(pipe, key, capacity, entries, on_back)
-            else:
-                _settle(sends, length if isinstance(length, Exception) else len(sends))
-
-        try:
-            check_process()
-            push = pack_command("RPUSH", key, *[entry for entry, _ in sends])
-            expire = pack_command("PEXPIRE", key, self._expiry_ms)
-            commands = _MULTI + push + expire + _EXEC
-            on_replies = None, on_queued, None, on_done
-            if self._loan is not None:
-                release = self._loan.write_all(pipe, commands, on_replies)
-            if release is None:
-                pipe.write_all(commands, on_replies)
-                pipe.flush()
-        except LayerUnavailable as error:
-            _settle(sends, error)
+    def _send(self, route: Route, capacity: int, sends: list[Send]) -> None:
+        append = Append(route, capacity, sends, self.withdraw)
+        append.write(self._writers[route.shard], self._loan)
 
     def withdraw(
         self,
@@ -162,7 +114,7 @@ class Writing:
         key: bytes,
         capacity: int,
         entries: list[bytes],
-        on_back: Callable[[Reply | LayerUnavailable], None],
+        on_back: OnBack,
     ) -> None:
         """Take back what there was no room for, the last one first; `on_back` gets how many."""
         head = ("EVAL", _WITHDRAW, 1, key, now_ms(), capacity)
@@ -191,9 +143,10 @@ class Writing:
         """Send a packed command and wait for its reply; raises as `call`."""
         check_process()
         answer: asyncio.Future[Reply] = self.loop.create_future()
+        alone = pipe.idle
         pipe.write(command, resolve(answer))
-        if self._is_first():
-            pipe.flush()
+        if alone:
+            pipe.flush()  # who waits for the answer waits a turn less
         reply = await answer
         if isinstance(reply, Exception):
             raise as_unavailable(reply)
@@ -223,17 +176,10 @@ class Writing:
 
     async def _close_writers(self) -> None:
         for send in [send for sends in self._turn.values() for send in sends]:
-            _settle([send], LayerUnavailable("the channel layer was closed"))
+            settle([send], LayerUnavailable("the channel layer was closed"))
         self._turn = {}
         for pipe in self._writers.values():
             await pipe.close()
-
-
-def _settle(sends: list[Send], taken: Any) -> None:
-    """Tell each of some sends whether it was among those that were taken, or the error."""
-    for index, (_entry, answer) in enumerate(sends):
-        if not answer.done():
-            answer.set_result(taken if isinstance(taken, Exception) else index < taken)
 
 
 def as_unavailable(error: Exception) -> LayerUnavailable:
