@@ -16,13 +16,18 @@ const WAIT_S = 5;
 // docs/protocol.md, "Pushing": the one script call.
 const SCRIPT = `
 if redis.call('EXISTS', KEYS[1]) == 0 then
-  return -1
+  local inc = redis.call('GET', ARGV[3])
+  if not inc then
+    return -4
+  end
+  local age = redis.call('TIME')[1] - (tonumber(inc:match('%.(%d+)$')) or 0) / 1000
+  return age > -1 and age < 5 and -3 or -1
 end
-if redis.call('LLEN', KEYS[2]) + #ARGV - 2 > tonumber(ARGV[2]) then
+if redis.call('LLEN', KEYS[2]) + #ARGV - 3 > tonumber(ARGV[2]) then
   return -2
 end
 local length = 0
-for index = 3, #ARGV do
+for index = 4, #ARGV do
   length = redis.call('RPUSH', KEYS[2], ARGV[index])
 end
 redis.call('EXPIRE', KEYS[2], ARGV[1])
@@ -40,10 +45,11 @@ async function write(pid, frame) {
   const entry = Buffer.from(encode([1, id, null, [frame]]));
   const length = await client.eval(SCRIPT, {
     keys: [`${NAMESPACE}:{${pid}}:up`, `${NAMESPACE}:{${pid}}:push`],
-    arguments: ["60", "1024", entry],
+    arguments: ["60", "1024", `${NAMESPACE}:{p}:inc`, entry],
   });
   if (length === -2) throw new Error(`${pid} does not keep up`);
-  return length !== -1;
+  if (length === -3) throw new Error(`Redis was away, and does not know ${pid} (yet)`);
+  return length > 0; // -1: gone; -4: there is no gateway
 }
 
 /** Wait for so many answers `[number, status, payload]`. */

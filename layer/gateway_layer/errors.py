@@ -22,7 +22,7 @@ class ConfigError(GatewayError):
 
 
 class LayerUnavailable(GatewayError):
-    """Redis cannot be reached at present. Nothing of the call was carried out; retry later."""
+    """Redis cannot be reached, or has just lost what it knew. Nothing was carried out; retry."""
 
 
 class ConnectionGone(GatewayError):

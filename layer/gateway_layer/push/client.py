@@ -111,7 +111,7 @@ class Push:
             ConnectionGone: The connection does not exist; nothing was sent.
             ChannelFull: The client, or its interface server, takes less than is pushed.
             PushTimeout: Its interface server did not answer; the message may have been sent.
-            LayerUnavailable: Redis cannot be reached.
+            LayerUnavailable: Redis cannot be reached, or has just lost what it knew: retry.
             TypeError: Not a reply channel, or not exactly one of text, bytes and json.
             MessageTooLarge: Over 16 MiB.
         """

@@ -17,7 +17,6 @@ from gateway_layer.push.requests import (
     outcome_of,
     read_answers,
     script_calls,
-    script_error,
     timed_out,
 )
 from gateway_layer.redis.address import RedisAddress
@@ -208,7 +207,7 @@ class Requester:
     def _on_pushed(self, pid: str, numbers: list[int], reply: Any) -> None:
         if isinstance(reply, Exception):
             self._fail(numbers, _as_unavailable(reply))
-        elif (error := script_error(reply, pid)) is not None:
+        elif (error := self._owners.error_of(reply, pid)) is not None:
             self._fail(numbers, error)
 
     def _fail(self, numbers: Iterable[int], error: GatewayError) -> None:

@@ -40,7 +40,7 @@ LOST_S: Final = 5.0
 """After Redis was lost, group sends go to every live process for so long: by then all who have
 members are registered again."""
 
-_GONE_LENGTH, _FULL_LENGTH = -1, -2
+_FULL_LENGTH, _UNKNOWN_LENGTH, _NOBODY_LENGTH = -2, -3, -4
 
 _CALL_ENTRIES: Final = 64
 _CALL_BYTES: Final = 4 * 2**20
@@ -49,6 +49,10 @@ _CALL_BYTES: Final = 4 * 2**20
 _SLICE_REQUESTS: Final = 1024
 _SLICE_BYTES: Final = 4 * 2**20
 """Of `send_many`: what may be under way before answers are awaited."""
+
+
+class ProcessUnknown(LayerUnavailable):
+    """The owner of a connection may live, or not: Redis has lost what it knew."""
 
 
 class Request(NamedTuple):
@@ -164,17 +168,34 @@ def group_list_request(group: str) -> Request:
 
 
 class Owners:
-    """Which processes a group request goes to, as one pusher knows them.
+    """Which processes there are, as one pusher knows them.
 
-    Redis tells who is registered for a group. For `LOST_S` after a loss of its data it may not
-    know yet; then whoever lives, or lived before, is asked too, but is not waited for.
+    Redis tells who lives, and who is registered for a group. For `LOST_S` after a loss of its data
+    it may not know yet; then whoever is not known is not gone, and a group request goes to whoever
+    lives, or lived before, too, but they are not waited for.
     """
 
     def __init__(self) -> None:
         """Begin knowing nothing."""
+        self._reached = False
         self._data_id: bytes | None = None
         self._live: frozenset[str] = frozenset()
         self._lost_until = float("-inf")
+
+    def error_of(self, length: int, pid: str) -> GatewayError | None:
+        """Return what the push script's answer means for the requests that it carried to `pid`."""
+        if length >= 0:
+            self._reached = True
+            return None
+        if length == _FULL_LENGTH:
+            return ChannelFull(f"{pid}:push", PUSH_CAPACITY)
+        # Where nobody is known, whoever has been reached before is about to come back.
+        if length == _UNKNOWN_LENGTH or (length == _NOBODY_LENGTH and self._reached):
+            return ProcessUnknown(
+                f"Redis was away, and does not know the interface server {pid} (yet): retry in "
+                f"{LOST_S:g} s"
+            )
+        return ConnectionGone(f"the interface server {pid} of this connection is gone")
 
     def take_in(
         self, registered: Sequence[bytes], data_id: bytes | None, live: Sequence[bytes], now: float
@@ -233,16 +254,8 @@ def script_calls(
 
 def _script_call(keys: Keys, pid: str, entries: list[bytes]) -> tuple[bytes | str | int, ...]:
     names = (keys.lease(pid), keys.pushes(pid))
-    return ("EVAL", PUSH_SCRIPT, 2, *names, PUSH_TTL_S, PUSH_CAPACITY, *entries)
-
-
-def script_error(length: int, pid: str) -> GatewayError | None:
-    """Return what the push script's answer means for the requests that it carried."""
-    if length == _GONE_LENGTH:
-        return ConnectionGone(f"the interface server {pid} of this connection is gone")
-    if length == _FULL_LENGTH:
-        return ChannelFull(f"{pid}:push", PUSH_CAPACITY)
-    return None
+    more = (PUSH_TTL_S, PUSH_CAPACITY, keys.incarnation)
+    return ("EVAL", PUSH_SCRIPT, 2, *names, *more, *entries)
 
 
 def read_answers(raw: bytes) -> list[tuple[int, str, Any]]:
@@ -297,7 +310,8 @@ def group_results(answers: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """
     results = []
     for pid, answer in answers:
-        if isinstance(answer, (LayerUnavailable, ProtocolError)):
+        unknown = isinstance(answer, ProcessUnknown)  # if it lives, it was sent to besides
+        if isinstance(answer, (LayerUnavailable, ProtocolError)) and not unknown:
             raise answer
         if not isinstance(answer, GatewayError):
             results.append((pid, answer))

@@ -38,7 +38,6 @@ from gateway_layer.push.requests import (
     push_requests,
     read_answers,
     script_calls,
-    script_error,
     timed_out,
 )
 from gateway_layer.redis.address import sync_client
@@ -283,7 +282,7 @@ class SyncPush:
         for (pid, numbers), reply in zip(carried, replies, strict=True):
             if isinstance(reply, Exception):
                 raise reply
-            error = script_error(reply, pid)
+            error = self._owners.error_of(reply, pid)
             if error is not None:
                 errors |= dict.fromkeys(numbers, error)
         errors.pop(-1, None)

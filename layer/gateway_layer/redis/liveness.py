@@ -92,6 +92,7 @@ class Lease:
         self._on_renewed: Final = on_renewed
         self._stop: Final = threading.Event()
         self._thread: threading.Thread | None = None
+        self._data_id = ""
         self._swept = float("-inf")
         self._seen_beat = self.beat
         self._hung_s = 0.0
@@ -167,13 +168,15 @@ class Lease:
             new_pid(),
             TOMBSTONE_S * 1000,
             MEMBERS_TTL_S,
+            self._data_id,
         )
         now_ms, data_id, dead, alive, fenced = pipeline.execute()[-1]
+        self._data_id = _text(data_id)
         middle = (before + boot_time_s()) / 2
         return Renewal(
             sent_at_s=before,
             clock_offset_ms=now_ms - middle * 1000,
-            data_id=_text(data_id),
+            data_id=self._data_id,
             dead=tuple(map(_text, dead)),
             alive=frozenset(map(_text, alive)),
             fenced=bool(fenced),

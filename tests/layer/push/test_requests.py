@@ -29,7 +29,6 @@ from gateway_layer.push.requests import (
     push_requests,
     read_answers,
     script_calls,
-    script_error,
     split_reply_channel,
 )
 from gateway_layer.redis.keys import Keys
@@ -143,9 +142,9 @@ def test_call_of_the_script_carries_what_fits() -> None:
     assert sum(count for count, _command in calls) == len(frames)
     read = []
     for count, command in calls:
-        entries = [bytes(entry) for entry in command[7:]]  # type: ignore[arg-type] # all bytes
+        entries = [bytes(entry) for entry in command[8:]]  # type: ignore[arg-type] # all bytes
         assert command[2:5] == (2, b"gw:{p}:up", b"gw:{p}:push")
-        assert command[6] == PUSH_CAPACITY
+        assert command[6:8] == (PUSH_CAPACITY, b"gw:{p}:inc")
         assert all(len(entry) <= MAX_ENTRY_BYTES + 64 for entry in entries)
         found = [Push._make(frame) for entry in entries for frame in read_entry(entry).frames]
         assert len(found) == count
@@ -159,10 +158,27 @@ def test_large_frames_go_in_several_calls() -> None:
     assert [count for count, _command in calls] == [4, 4, 2]
 
 
-def test_script_tells_gone_and_full() -> None:
-    assert isinstance(script_error(-1, "p"), ConnectionGone)
-    assert isinstance(script_error(-2, "p"), ChannelFull)
-    assert script_error(1, "p") is None
+def test_script_tells_gone_and_full_and_unknown() -> None:
+    owners = Owners()
+    assert isinstance(owners.error_of(-1, "p"), ConnectionGone)
+    assert isinstance(owners.error_of(-2, "p"), ChannelFull)
+    assert isinstance(owners.error_of(-3, "p"), LayerUnavailable)
+    assert owners.error_of(1, "p") is None
+
+
+def test_where_nobody_is_known_who_was_reached_before_is_not_gone() -> None:
+    owners = Owners()
+    assert isinstance(owners.error_of(-4, "p"), ConnectionGone)
+    owners.error_of(7, "other")
+    assert isinstance(owners.error_of(-4, "p"), LayerUnavailable)
+    assert isinstance(owners.error_of(-1, "p"), ConnectionGone)
+
+
+def test_group_goes_without_owners_that_are_not_known() -> None:
+    unknown = Owners().error_of(-3, "p")
+    assert group_results([("p", unknown), ("q", 2)]) == [("q", 2)]
+    with pytest.raises(LayerUnavailable):
+        group_results([("p", LayerUnavailable("away")), ("q", 2)])
 
 
 @pytest.mark.parametrize("value", [5, [5], [[1, "ok"]], [["1", "ok", None]], {}, ["ok"]])

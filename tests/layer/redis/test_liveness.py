@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
 from gateway_layer.config import LayerConfig
 from gateway_layer.names import new_pid
@@ -69,6 +70,46 @@ def test_a_started_lease_is_renewed_again_and_again(redis_url: str) -> None:
     finally:
         lease.stop(leave=True)
     assert living(redis_url) == {}
+
+
+def came_back_ms(client: redis.Redis) -> int:
+    """When a process last came back that Redis had forgotten, or was away for."""
+    value = client.get(KEYS.incarnation)
+    assert isinstance(value, bytes)
+    return int(value.decode().partition(".")[2])
+
+
+def test_first_processes_do_not_come_back(redis_url: str) -> None:
+    with leased(redis_url) as one, leased(redis_url) as other, sync_client(redis_url) as client:
+        ids = {lease.renew().data_id for lease in (one, other, one, other)}
+        assert len(ids) == 1
+        assert came_back_ms(client) == 0
+
+
+def test_process_that_redis_has_forgotten_comes_back(redis_url: str) -> None:
+    with leased(redis_url) as one, leased(redis_url) as new, sync_client(redis_url) as client:
+        before = one.renew().data_id
+        client.flushall()
+        now_ms = client.time()[0] * 1000
+        data_id = new.renew().data_id
+        assert came_back_ms(client) == 0
+        assert one.renew().data_id == data_id != before
+        assert now_ms <= came_back_ms(client) <= now_ms + 10_000
+        at_first = came_back_ms(client)
+        assert new.renew().data_id == one.renew().data_id == data_id
+        assert came_back_ms(client) == at_first
+
+
+def test_process_comes_back_where_redis_goes_on_with_what_it_had_saved(redis_url: str) -> None:
+    with leased(redis_url) as one, leased(redis_url) as new, sync_client(redis_url) as client:
+        data_id = one.renew().data_id
+        long_ago = client.time()[0] * 1000 - 60_000
+        client.set(KEYS.renewed, long_ago)
+        assert new.renew().data_id == data_id
+        assert came_back_ms(client) == 0  # the first after a while may as well be the first of all
+        client.set(KEYS.renewed, long_ago)
+        assert one.renew().data_id == data_id
+        assert came_back_ms(client) > long_ago
 
 
 def test_all_that_a_lease_writes_has_an_end(redis_url: str) -> None:

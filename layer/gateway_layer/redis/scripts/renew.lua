@@ -2,21 +2,32 @@
 --
 -- KEYS[1]  {p}:alive  zset  pid -> end of its lease, in ms of this server's clock
 -- KEYS[2]  {p}:dead   zset  pid -> when its tombstone goes, in ms
--- KEYS[3]  {p}:inc    string, set once in the life of this data
+-- KEYS[3]  {p}:inc    string, ID.MS: of this life of the data, and when somebody last came back who
+--                     was known before Redis lost it, or was away (0: nobody has)
 -- KEYS[4]  {p}:renewed string, when any process renewed last, in ms
 -- ARGV[1]  pid
 -- ARGV[2]  lease in ms
--- ARGV[3]  proposed incarnation
+-- ARGV[3]  proposed ID
 -- ARGV[4]  tombstone in ms
 -- ARGV[5]  expiry of the keys in s
--- Returns  {now in ms, incarnation, {dead pids}, {live pids}, 1 if ARGV[1] itself was found dead}
+-- ARGV[6]  the ID when this process last renewed, empty at first
+-- Returns  {now in ms, ID, {dead pids}, {live pids}, 1 if ARGV[1] itself was found dead}
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local lease = tonumber(ARGV[2])
-redis.call('SET', KEYS[3], ARGV[3], 'NX')
+local id = (redis.call('GET', KEYS[3]) or ''):match('^[^.]+')
 local renewed = tonumber(redis.call('GET', KEYS[4]) or now)
 redis.call('SET', KEYS[4], now)
-if now < renewed or now - renewed > lease / 2 then
+local away = now < renewed or now - renewed > lease / 2
+if ARGV[6] ~= '' and (away or ARGV[6] ~= id) then
+  -- Others, too, were here and have to find it out: until then, who is not known is not gone.
+  id = id or ARGV[3]
+  redis.call('SET', KEYS[3], id .. '.' .. string.format('%.0f', now))
+elseif not id then
+  id = ARGV[3]
+  redis.call('SET', KEYS[3], id .. '.0')
+end
+if away then
   -- Nobody renewed for half a lease, though everybody does so each three tenths: this server was
   -- away, or goes on with what it had saved, or its clock jumped. That is nobody's death; whoever
   -- is dead does not renew the lease that it is given here. (After a whole lease it would be too
@@ -41,5 +52,5 @@ end
 for _, key in ipairs(KEYS) do
   redis.call('EXPIRE', key, ARGV[5])
 end
-return {now, redis.call('GET', KEYS[3]), redis.call('ZRANGE', KEYS[2], 0, -1),
+return {now, id, redis.call('ZRANGE', KEYS[2], 0, -1),
         redis.call('ZRANGE', KEYS[1], 0, -1), fenced}
