@@ -41,6 +41,18 @@ async def test_full_channel_is_an_error_for_one_and_none_for_a_group() -> None:
     assert await layer.receive("a") == {"n": 1}
 
 
+async def test_excluded_members_go_without_and_are_counted() -> None:
+    layer = InMemoryChannelLayer()
+    for channel in ("one", "two"):
+        await layer.group_add("group", channel)
+    await layer.group_send("group", {"n": 1}, exclude=["two", "three"])
+    await layer.group_send("group", {"n": 2})
+    assert [(await layer.receive("one"))["n"] for _ in range(2)] == [1, 2]
+    assert (await layer.receive("two"))["n"] == 2
+    assert await layer.group_channels_count("group") == 2
+    assert await layer.group_channels_count("nobody") == 0
+
+
 async def test_members_and_no_others_get_a_group_message() -> None:
     layer = InMemoryChannelLayer()
     one, two, three = [await layer.new_channel() for _ in range(3)]

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from gateway_layer.channels.entries import Packer, channel_full, read_payload
@@ -15,7 +16,8 @@ class InMemoryChannelLayer:
         configure({"default": InMemoryChannelLayer()})
 
     It takes the names and messages that `RedisChannelLayer` takes, and refuses the others as that
-    does, so a test finds what would fail in production.
+    does, so a test finds what would fail in production. What is sent to a client by its reply
+    channel is received from the channel of that name.
 
     Attributes:
         extensions: `groups` and `flush`.
@@ -78,15 +80,21 @@ class InMemoryChannelLayer:
         if not members:
             del self.groups[group]
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Send a message to each member; those that are full go without.
+    async def group_send(
+        self, group: str, message: dict[str, Any], *, exclude: Collection[str] = ()
+    ) -> None:
+        """Send a message to each member but those excluded; those that are full go without.
 
         Raises:
             AssertionError, TypeError: As of RedisChannelLayer.
         """
         payload = self._packer.payload(message)
-        for channel in self.groups.get(check_group(group), ()):
+        for channel in self.groups.get(check_group(group), set()).difference(exclude):
             self._put(channel, payload)
+
+    async def group_channels_count(self, group: str) -> int:
+        """Return how many channels are members; raises TypeError for a name that is none."""
+        return len(self.groups.get(check_group(group), ()))
 
     async def flush(self) -> None:
         """Drop all messages and memberships; who waits goes on waiting."""
