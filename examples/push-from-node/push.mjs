@@ -16,12 +16,9 @@ const WAIT_S = 5;
 // docs/protocol.md, "Pushing": the one script call.
 const SCRIPT = `
 if redis.call('EXISTS', KEYS[1]) == 0 then
-  local inc = redis.call('GET', ARGV[3])
-  if not inc then
-    return -4
-  end
-  local age = redis.call('TIME')[1] - (tonumber(inc:match('%.(%d+)$')) or 0) / 1000
-  return age > -1 and age < 5 and -3 or -1
+  local inc = redis.call('GET', ARGV[3]) or ''
+  local left = (tonumber(inc:match('%.(%d+)$')) or 0) / 1000 - redis.call('TIME')[1]
+  return {left > 0 and left < 60 and -3 or -1, inc}
 end
 if redis.call('LLEN', KEYS[2]) + #ARGV - 3 > tonumber(ARGV[2]) then
   return -2
@@ -48,8 +45,9 @@ async function write(pid, frame) {
     arguments: ["60", "1024", `${NAMESPACE}:{p}:inc`, entry],
   });
   if (length === -2) throw new Error(`${pid} does not keep up`);
-  if (length === -3) throw new Error(`Redis was away, and does not know ${pid} (yet)`);
-  return length > 0; // -1: gone; -4: there is no gateway
+  if (!Array.isArray(length)) return true;
+  if (length[0] === -3) throw new Error(`Redis was away, and does not know ${pid} (yet)`);
+  return false;
 }
 
 /** Wait for so many answers `[number, status, payload]`. */

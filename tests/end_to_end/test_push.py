@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from functools import partial
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any
 
@@ -24,7 +23,6 @@ from gateway_layer.push import (
     LayerUnavailable,
     Push,
     PushTimeout,
-    SyncPush,
 )
 from gateway_layer.push.frames import GROUP_SEND, PUSH
 from gateway_layer.redis.address import sync_client
@@ -205,35 +203,6 @@ async def test_without_redis_a_push_is_unavailable_until_it_is_back(
                 assert await client.recv() == "back"
 
         await until_it(works)
-
-
-@pytest.mark.parametrize("restarted", [False, True], ids=["emptied", "restarted"])
-async def test_nobody_is_called_gone_because_redis_lost_its_data(
-    start: StartGateway, redis_server: EmbeddedServer, client: Client, restarted: bool
-) -> None:
-    gateway = start()
-    async with AsyncExitStack() as stack, pusher(gateway) as push:
-        launcher = gateway.launcher
-        with SyncPush(launcher.layer[1], namespace=launcher.namespace) as sync:
-            listener, address = await opened(stack, gateway.ws_url)
-            send_sync = partial(asyncio.to_thread, partial(sync.send, text="after"))
-            await push.send(address, text="before")
-            await asyncio.to_thread(partial(sync.send, address, text="before"))
-            if restarted:
-                redis_server.kill()
-                redis_server.start()
-            else:
-                client.flushall()
-            for send in (partial(push.send, text="after"), send_sync):
-                async with asyncio.timeout(30):
-                    while True:
-                        try:
-                            await send(address)
-                        except (LayerUnavailable, PushTimeout):  # but never ConnectionGone
-                            await asyncio.sleep(0.02)
-                        else:
-                            break
-            assert [await listener.recv() for _ in range(4)] == ["before"] * 2 + ["after"] * 2
 
 
 async def until_it(works: Callable[[], Any]) -> None:

@@ -10,7 +10,7 @@ from gateway_layer.errors import LayerUnavailable
 from gateway_layer.fence import check_process
 from gateway_layer.redis.pipe import OnReply, Pipe
 from gateway_layer.redis.protocol import Reply
-from gateway_layer.redis.resp import pack_command
+from gateway_layer.redis.resp import RedisReplyError, pack_command
 
 Send = tuple[bytes, "asyncio.Future[Any]"]
 """An entry, and whether there was room for it, or why nobody knows."""
@@ -85,14 +85,20 @@ class Append:
         if self._release is not None:
             self._release()
         length, expires = reply if isinstance(reply, list) else (reply, None)
-        refused = length if isinstance(length, Exception) else expires
-        if isinstance(refused, Exception):
-            settle(self._sends, refused)
+        if isinstance(length, Exception):
+            settle(self._sends, length)
+        elif isinstance(expires, RedisReplyError):
+            self._take_back(0, lambda _back: settle(self._sends, expires))  # not without an end
+        elif isinstance(expires, Exception):
+            settle(self._sends, expires)
         elif isinstance(length, int) and length > self._capacity:
-            entries = [entry for entry, _answer in self._sends]
-            self._withdraw(self._pipe, self._route.key, self._capacity, entries, self._on_back)
+            self._take_back(self._capacity, self._on_back)
         else:
             settle(self._sends, len(self._sends))
+
+    def _take_back(self, capacity: int, on_back: OnBack) -> None:
+        entries = [entry for entry, _answer in self._sends]
+        self._withdraw(self._pipe, self._route.key, capacity, entries, on_back)
 
     def _on_back(self, back: Reply | LayerUnavailable) -> None:
         settle(self._sends, len(self._sends) - back if isinstance(back, int) else back)

@@ -19,6 +19,7 @@ from gateway_layer.channels.plain import read_script
 from gateway_layer.channels.routes import Route, Routes
 from gateway_layer.config import LayerConfig
 from gateway_layer.errors import ConfigError
+from gateway_layer.push.owners import Owners
 from gateway_layer.redis.resp import pack_command
 
 _NOTIFY: Final = read_script("notify")
@@ -101,6 +102,7 @@ class LayerBase:
         self._os_pid = os.getpid()
         self._lock = threading.Lock()
         self._mailbox = self._make_mailbox()
+        self._owners = Owners()
         self._listening: set[str] = set()  # owners of connections that read for us
         self._failed: set[str] = set()  # groups whose last message, for all we know, got lost
 
@@ -261,6 +263,7 @@ class LayerBase:
                 self._shard_of,
                 self._keys,
                 self._namespace,
+                self._owners,
                 self._mailbox,
                 self._expiry_ms,
                 self._write_members,

@@ -5,16 +5,18 @@ client's socket knows what it is in. So a group of the layer may have both kinds
 whoever pushes to the group of that name reaches its clients, too.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 from gateway_layer.channels.entries import channel_full
 from gateway_layer.channels.options import CLIENT, Host, client_of
 from gateway_layer.codec import Message
-from gateway_layer.errors import ChannelFull, ConnectionGone
+from gateway_layer.errors import ChannelFull, ConnectionGone, LayerUnavailable
 from gateway_layer.push.events import check_event
+from gateway_layer.push.owners import Owners
 from gateway_layer.push.requester import Requester
 from gateway_layer.push.requests import (
+    Request,
     add_request,
     channels_of,
     discard_request,
@@ -22,8 +24,12 @@ from gateway_layer.push.requests import (
     group_send_request,
     push_request,
 )
+from gateway_layer.redis.keys import Keys
+from gateway_layer.redis.resp import RedisReplyError
 
 _TIMEOUT_S: Final = 5.0
+
+Call = Callable[..., Awaitable[Any]]
 
 
 class Clients:
@@ -33,30 +39,49 @@ class Clients:
     layer is not on one Redis, which only then can be the gateway's.
     """
 
-    def __init__(self, hosts: list[Host], namespace: str) -> None:
+    def __init__(self, hosts: list[Host], namespace: str, owners: Owners, call: Call) -> None:
         """Prepare for one loop.
 
         Args:
             hosts: Of the layer.
             namespace: Of the gateway.
+            owners: What all loops of the process have seen of the gateway.
+            call: Carries out a command on the server of a name, as `Writing.call`.
         """
         self._hosts: Final = hosts
+        self._owners: Final = owners
+        self._call: Final = call
         self._namespace: Final = namespace
         self._requester: Requester | None = None
 
     @property
-    def reachable(self) -> bool:
+    def _reachable(self) -> bool:
         """Whether the layer may be on the gateway's own Redis."""
         return len(self._hosts) == 1 and not self._hosts[0].sentinels
 
+    async def _has_any(self) -> bool:
+        """Whether there is, or was, a gateway: most channel layers never meet one."""
+        if not self._reachable:
+            return False
+        if self._owners.known:
+            return True
+        try:
+            return bool(await self._call("", "EXISTS", Keys(self._namespace).incarnation))
+        except LayerUnavailable as error:
+            if isinstance(error.__cause__, RedisReplyError):
+                return False  # a user whom its ACL keeps from the gateway's keys
+            raise
+
     async def _ready(self) -> Requester:
-        if not self.reachable:
+        if not self._reachable:
             raise ValueError(
                 "a reply channel is reached on the gateway's own Redis: give the layer its address "
                 "as the only one of `hosts`, or push with gateway_layer.push"
             )
         if self._requester is None:
-            self._requester = Requester(self._hosts[0].address, self._namespace, _TIMEOUT_S)
+            self._requester = Requester(
+                self._hosts[0].address, self._namespace, _TIMEOUT_S, self._owners
+            )
             self._requester.start()
         await self._requester.wait_connected()
         return self._requester
@@ -81,14 +106,15 @@ class Clients:
         except ConnectionGone:
             return
 
-    async def group_send(self, group: str, event: Message, exclude: Collection[str]) -> None:
-        """Send to the clients in a group; those whose interface server is gone go without."""
-        left_out = [name for name in exclude if client_of(name) == CLIENT]
-        request = group_send_request(group, event, left_out)
-        await (await self._ready()).ask_group(group, request)
+    async def group_send(self, group: str, request: Request) -> None:
+        """Send what `group_request` returned; those whose interface server is gone go without."""
+        if await self._has_any():
+            await (await self._ready()).ask_group(group, request)
 
     async def count(self, group: str) -> int:
         """Return how many clients are in a group."""
+        if not await self._has_any():
+            return 0
         requester = await self._ready()
         return len(channels_of(await requester.ask_group(group, group_list_request(group))))
 
@@ -98,11 +124,18 @@ class Clients:
             await self._requester.aclose()
 
 
-def event_of(message: dict[str, Any]) -> Message | None:
-    """Return what clients get of a message to a group; None: it is for consumers alone."""
+def group_request(group: str, message: dict[str, Any], exclude: Collection[str]) -> Request | None:
+    """Return what clients are to get of a message to a group; None: it is for consumers alone.
+
+    Raises:
+        TypeError: A reply channel among those excluded that is none.
+        MessageTooLarge: Over 16 MiB.
+    """
     if message.get("type") not in ("websocket.send", "websocket.close"):
         return None
     try:
-        return check_event(message)
+        event = check_event(message)
     except (TypeError, ValueError):
         return None
+    left_out = [name for name in exclude if client_of(name) == CLIENT]
+    return group_send_request(group, event, left_out)

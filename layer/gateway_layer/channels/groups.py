@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from gateway_layer.channels.base import GONE, GROUP_BACKLOG, LayerBase
-from gateway_layer.channels.clients import event_of
+from gateway_layer.channels.clients import group_request
 from gateway_layer.channels.entries import GROUP_MESSAGE, JOIN, PART
 from gateway_layer.channels.loop_state import LoopState
 from gateway_layer.channels.mailbox import now_ms
@@ -106,7 +106,7 @@ class Groups(LayerBase):
         """Send a message to every member of a group: one entry a process, each its own dict.
 
         A `websocket.send` or `websocket.close` goes to the reply channels in the group, too, and
-        is awaited until the servers that hold the clients have it, for 5 s at most.
+        is awaited until the servers that hold the clients have it.
 
         With one host it returns when the message is on its way to Redis, behind what its sender
         has sent before. It waits for the answer where 32 messages of this event loop have none,
@@ -120,20 +120,20 @@ class Groups(LayerBase):
             exclude: Channels that do not get it; reply channels, too.
 
         Raises:
-            AssertionError, TypeError, LayerUnavailable: As for `send`. Never ChannelFull: members
-                that are full go without, which is counted and logged.
+            AssertionError, TypeError, MessageTooLarge, LayerUnavailable: As for `send`. Never
+                ChannelFull: members that are full go without, which is counted and logged.
         """
         check_group(group)
         state = self._state()
         payload = self._crypto.encrypt(state.packer.payload(message))
         entry = (GROUP_MESSAGE, group, payload, tuple(exclude))
+        request = group_request(group, message, entry[3])
         if len(self._hosts) == 1:
             await self._give_to_all(state, group, entry)
         else:
             await self._give_to_each(state, group, entry)
-        event = event_of(message)
-        if event is not None and state.clients.reachable:
-            await state.clients.group_send(group, event, exclude)
+        if request is not None:
+            await state.clients.group_send(group, request)
 
     async def _give_to_all(self, state: LoopState, group: str, entry: Entry) -> None:
         """Give a group's message to all its members, in one round trip."""
@@ -245,7 +245,7 @@ class Groups(LayerBase):
         check_group(group)
         state = self._state()
         members = await self._members(state, group)
-        clients = await state.clients.count(group) if state.clients.reachable else 0
+        clients = await state.clients.count(group)
         if not members:
             return clients
         counts, *alive = await asyncio.gather(

@@ -58,8 +58,9 @@ class RedisChannelLayer(Groups):
         Raises:
             ChannelFull: As many messages wait as the channel may hold; `channels.exceptions`' too.
             AssertionError: Not a dict, or with the key `__asgi_channel__`.
-            TypeError: Not a channel's name, or a value that cannot travel.
-            ConnectionGone, PushTimeout: A reply channel, as of `gateway_layer.push`.
+            TypeError: Not a channel's name, or a value that cannot travel; for a client, any other
+                message.
+            ConnectionGone, PushTimeout, MessageTooLarge: A client, as of `gateway_layer.push`.
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
         route = self._routes.of(channel)

@@ -22,6 +22,7 @@ from gateway_layer.channels.options import Host, Keys
 from gateway_layer.channels.plain import READ_BLOCK_S, PlainReaders, ReadPipe
 from gateway_layer.channels.writing import Writing
 from gateway_layer.errors import GatewayError, LayerUnavailable
+from gateway_layer.push.owners import Owners
 from gateway_layer.redis.pipe import RedisReplyError
 from gateway_layer.redis.protocol import Reply
 from gateway_layer.redis.resp import pack_command
@@ -47,6 +48,7 @@ class LoopState(Writing):
         shard_of: Index of the server that holds what belongs to a name.
         keys: Names of keys.
         namespace: Of the gateway.
+        owners: What this process has seen of the gateway.
         mailbox: The channels of this process.
         expiry_ms: How long a message lives.
         on_members: Called with this state and a group whose members here have changed.
@@ -59,6 +61,7 @@ class LoopState(Writing):
         shard_of: Callable[[str], int],
         keys: Keys,
         namespace: str,
+        owners: Owners,
         mailbox: Mailbox,
         expiry_ms: int,
         on_members: Callable[["LoopState", str], None],
@@ -68,7 +71,7 @@ class LoopState(Writing):
         super().__init__(hosts, shard_of, expiry_ms)
         self.mailbox: Final = mailbox
         self.closed = False
-        self.clients: Final = Clients(hosts, namespace)
+        self.clients: Final = Clients(hosts, namespace, owners, self.call)
         self._keys = keys
         self._on_members = on_members
         self._on_heartbeat = on_heartbeat

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gateway_layer.base import ChannelLayer
 from gateway_layer.codec import Message, pack
-from gateway_layer.errors import ProtocolError
+from gateway_layer.errors import MessageTooLarge, ProtocolError
 from gateway_layer.groups import ASSERT_EVERY_S, LINGER_S, Memberships, check_group
 from gateway_layer.node import MALFORMED, Node
 from gateway_layer.owner.pushable import Pushable
@@ -126,7 +126,7 @@ class Pushes:
                 self.received += 1
                 try:
                     handle(frame)
-                except (TypeError, ValueError) as error:
+                except (TypeError, ValueError, MessageTooLarge) as error:
                     self._answer(frame.reply, BAD, str(error))
                 except Exception:  # a fault of ours, which harms no other push of this entry
                     _log.exception("a push of %r failed", sender[:64])

@@ -56,6 +56,7 @@ def check_event(event: Any) -> Message:
     Raises:
         TypeError: No such event, or a field of a wrong type.
         ValueError: A code that may not be sent, or a reason over 123 bytes.
+        MessageTooLarge: Over 16 MiB.
     """
     if event.__class__ is not dict:
         raise TypeError("a push needs an event")
@@ -63,9 +64,9 @@ def check_event(event: Any) -> Message:
     if kind == "websocket.send":
         text, data = event.get("text"), event.get("bytes")
         if text.__class__ is str and data is None:
-            return {"type": kind, "text": text}
+            return _check_size({"type": kind, "text": text}, len(text))
         if data.__class__ is bytes and text is None:
-            return {"type": kind, "bytes": data}
+            return _check_size({"type": kind, "bytes": data}, len(data))
         raise TypeError("websocket.send needs one of text: str and bytes: bytes")
     if kind == "websocket.close":
         code, reason = event.get("code", 1000), event.get("reason")
@@ -73,6 +74,13 @@ def check_event(event: Any) -> Message:
             raise TypeError("websocket.close has code: int and reason: str")
         return close_event(code, reason or "")
     raise TypeError(f"event {kind!r:.60}: websocket.send or websocket.close can be pushed")
+
+
+def _check_size(event: Message, length: int) -> Message:
+    # No character takes more than 4 bytes: few messages have to be looked at.
+    if length > MAX_MESSAGE_BYTES // 4 and len(pack_message(event)) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge("a push may have 16 MiB")
+    return event
 
 
 def check_key(key: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -10,8 +11,8 @@ from typing import Any, Final
 from gateway_layer.errors import GatewayError, LayerUnavailable
 from gateway_layer.fence import check_process
 from gateway_layer.names import new_pid
+from gateway_layer.push.owners import Owners
 from gateway_layer.push.requests import (
-    Owners,
     Request,
     group_results,
     outcome_of,
@@ -28,6 +29,7 @@ from gateway_layer.wire import envelope_head
 
 _log = logging.getLogger("gateway.push")
 
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.05, 2.0
 _READ_BLOCK_S: Final = 1
 _READ_COUNT: Final = 64
 _SLICES: Final = 2
@@ -40,19 +42,30 @@ _Asked = tuple[str, int, asyncio.Future[Any]]
 class Requester:
     """Two connections to Redis, and the requests of one event loop that wait for an answer."""
 
-    def __init__(self, address: RedisAddress, namespace: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        address: RedisAddress,
+        namespace: str,
+        timeout_s: float,
+        owners: Owners | None = None,
+    ) -> None:
         """Prepare; `start` connects.
 
         Args:
             address: Of the gateway's Redis.
             namespace: Of the gateway.
             timeout_s: How long one request waits, in seconds.
+            owners: What is known already, by other event loops.
         """
         self._id: Final = new_pid()
         self._head: Final = envelope_head(self._id)
         self._keys: Final = Keys(namespace)
         self._timeout_s: Final = timeout_s
-        self._writer: Final = Pipe(address, name="push-write")
+        self._writer: Final = Pipe(
+            address,
+            name="push-write",
+            on_connected=lambda _server: self._on_connected(),
+        )
         self._reader: Final = Pipe(
             address,
             name="push-read",
@@ -62,11 +75,12 @@ class Requester:
         self._read_command: Final = pack_command(
             "BLMPOP", _READ_BLOCK_S, 1, self._keys.replies(self._id), "LEFT", "COUNT", _READ_COUNT
         )
+        self._looking: asyncio.TimerHandle | None = None
         self._reading = False
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._turn: dict[str, list[tuple[int, bytes]]] = {}
-        self._owners: Final = Owners()
+        self._owners: Final = owners or Owners()
 
     def start(self) -> None:
         """Begin to connect, and again whenever a connection is lost; called once."""
@@ -82,12 +96,34 @@ class Requester:
         await self._writer.wait_connected(self._timeout_s)
         await self._reader.wait_connected(self._timeout_s)
 
+    def _on_connected(self) -> None:
+        if self._writer.stats.reconnects:
+            self._owners.redis_was_away(time.monotonic())
+        self._look(_FIRST_LOOK_S)
+
+    def _look(self, next_look_s: float) -> None:
+        """See which data Redis has, as soon as there is a gateway: a loss is noticed by that."""
+
+        def on_data_id(reply: Any) -> None:
+            if reply.__class__ is bytes:
+                self._owners.see(reply, time.monotonic())
+            elif reply is None and not self._owners.seen:
+                later_s = min(next_look_s * 2, _LONGEST_LOOK_S)
+                loop = asyncio.get_running_loop()
+                self._looking = loop.call_later(next_look_s, self._look, later_s)
+
+        self._looking = None
+        if self._writer.connected:
+            self._writer.write(pack_command("GET", self._keys.incarnation), on_data_id)
+
     async def aclose(self) -> None:
         """Disconnect; requests under way get LayerUnavailable."""
         for waiting in list(self._waiting.values()):
             _settle(waiting, LayerUnavailable("the push client was closed"))
         await self._writer.close()
         await self._reader.close()
+        if self._looking is not None:
+            self._looking.cancel()
 
     # Requests.
 
@@ -131,8 +167,7 @@ class Requester:
             ("GET", keys.incarnation),
             ("ZRANGE", keys.alive, 0, -1),
         )
-        now = asyncio.get_running_loop().time()
-        asked, besides = self._owners.take_in(registered, data_id, live, now)
+        asked, besides = self._owners.take_in(registered, data_id, live, time.monotonic())
         for pid in besides:
             self._enqueue(pid, 0, request.packed(None))
         answers = await self._gather([self._begin(request._replace(pid=pid)) for pid in asked])
@@ -207,7 +242,7 @@ class Requester:
     def _on_pushed(self, pid: str, numbers: list[int], reply: Any) -> None:
         if isinstance(reply, Exception):
             self._fail(numbers, _as_unavailable(reply))
-        elif (error := self._owners.error_of(reply, pid)) is not None:
+        elif (error := self._owners.error_of(reply, pid, time.monotonic())) is not None:
             self._fail(numbers, error)
 
     def _fail(self, numbers: Iterable[int], error: GatewayError) -> None:

@@ -31,16 +31,11 @@ from gateway_layer.push.frames import (
     PUSH_CAPACITY,
     Reply,
 )
+from gateway_layer.push.owners import ProcessUnknown
 from gateway_layer.redis.keys import PUSH_TTL_S, Keys
 from gateway_layer.wire import split_frames, write_entry
 
 PUSH_SCRIPT: Final = (Path(__file__).parent.parent / "redis/scripts/push.lua").read_text()
-
-LOST_S: Final = 5.0
-"""After Redis was lost, group sends go to every live process for so long: by then all who have
-members are registered again."""
-
-_FULL_LENGTH, _UNKNOWN_LENGTH, _NOBODY_LENGTH = -2, -3, -4
 
 _CALL_ENTRIES: Final = 64
 _CALL_BYTES: Final = 4 * 2**20
@@ -49,10 +44,6 @@ _CALL_BYTES: Final = 4 * 2**20
 _SLICE_REQUESTS: Final = 1024
 _SLICE_BYTES: Final = 4 * 2**20
 """Of `send_many`: what may be under way before answers are awaited."""
-
-
-class ProcessUnknown(LayerUnavailable):
-    """The owner of a connection may live, or not: Redis has lost what it knew."""
 
 
 class Request(NamedTuple):
@@ -167,66 +158,6 @@ def group_list_request(group: str) -> Request:
     return Request("", "", GROUP_LIST, (check_group(group),))
 
 
-class Owners:
-    """Which processes there are, as one pusher knows them.
-
-    Redis tells who lives, and who is registered for a group. For `LOST_S` after a loss of its data
-    it may not know yet; then whoever is not known is not gone, and a group request goes to whoever
-    lives, or lived before, too, but they are not waited for.
-    """
-
-    def __init__(self) -> None:
-        """Begin knowing nothing."""
-        self._reached = False
-        self._data_id: bytes | None = None
-        self._live: frozenset[str] = frozenset()
-        self._lost_until = float("-inf")
-
-    def error_of(self, length: int, pid: str) -> GatewayError | None:
-        """Return what the push script's answer means for the requests that it carried to `pid`."""
-        if length >= 0:
-            self._reached = True
-            return None
-        if length == _FULL_LENGTH:
-            return ChannelFull(f"{pid}:push", PUSH_CAPACITY)
-        # Where nobody is known, whoever has been reached before is about to come back.
-        if length == _UNKNOWN_LENGTH or (length == _NOBODY_LENGTH and self._reached):
-            return ProcessUnknown(
-                f"Redis was away, and does not know the interface server {pid} (yet): retry in "
-                f"{LOST_S:g} s"
-            )
-        return ConnectionGone(f"the interface server {pid} of this connection is gone")
-
-    def take_in(
-        self, registered: Sequence[bytes], data_id: bytes | None, live: Sequence[bytes], now: float
-    ) -> tuple[list[str], list[str]]:
-        """Take in `{g:GROUP}`, `{p}:inc` and `{p}:alive`, read together.
-
-        Args:
-            registered: pids that have members.
-            data_id: What changes when Redis lost its data; None while nobody has set it.
-            live: pids of all living processes.
-            now: Any clock that never jumps, in seconds.
-
-        Returns:
-            (whom to ask and wait for, to whom to send besides).
-        """
-        if data_id is None or self._data_id not in (None, data_id):
-            self._lost_until = now + LOST_S
-        self._data_id = data_id or self._data_id
-        asked = [_name(pid) for pid in registered]
-        living = frozenset(map(_name, live))
-        if now >= self._lost_until:
-            self._live = living
-            return asked, []
-        self._live |= living
-        return asked, sorted(self._live.difference(asked))
-
-
-def _name(raw: bytes) -> str:
-    return raw.decode("ascii", "replace")
-
-
 # Calls of the script, and answers.
 
 
@@ -310,8 +241,9 @@ def group_results(answers: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """
     results = []
     for pid, answer in answers:
-        unknown = isinstance(answer, ProcessUnknown)  # if it lives, it was sent to besides
-        if isinstance(answer, (LayerUnavailable, ProtocolError)) and not unknown:
+        if isinstance(answer, ProcessUnknown):
+            continue  # it had members before Redis was away, and has not come back
+        if isinstance(answer, (LayerUnavailable, ProtocolError)):
             raise answer
         if not isinstance(answer, GatewayError):
             results.append((pid, answer))

@@ -20,9 +20,9 @@ from gateway_layer.errors import ConnectionGone, GatewayError, LayerUnavailable
 from gateway_layer.fence import check_process
 from gateway_layer.names import new_pid
 from gateway_layer.push.events import close_event, send_event
+from gateway_layer.push.owners import Owners
 from gateway_layer.push.requests import (
     ConnectionInfo,
-    Owners,
     Request,
     add_request,
     channels_of,
@@ -85,6 +85,7 @@ class SyncPush:
         # it was idle is noticed, and made anew, before anything is written to it.
         self._redis.set_retry(Retry(NoBackoff(), 0))
         self._owners: Final = Owners()
+        self._failed = False  # the last call did not reach Redis
 
     def __enter__(self) -> "SyncPush":
         """Return itself."""
@@ -218,7 +219,7 @@ class SyncPush:
     def _ask_group(self, group: str, request: Request) -> list[tuple[str, Any]]:
         """Ask every process that has members; those that are gone have none any more."""
         keys = self._keys
-        with _translated():
+        with self._asking():
             pipeline: Any = self._redis.pipeline(transaction=False)
             pipeline.zrange(keys.group(group), 0, -1)
             pipeline.get(keys.incarnation)
@@ -254,7 +255,7 @@ class SyncPush:
             for pid in others:
                 by_owner.setdefault(pid, []).append((-1, besides.packed(None)))
         deadline = time.monotonic() + self._timeout_s
-        with _translated():
+        with self._asking():
             results = self._push(by_owner, reply_id)
             self._collect(results, len(requests), reply_id, deadline)
         return [
@@ -269,6 +270,9 @@ class SyncPush:
         check_process()
         head = envelope_head(reply_id)
         pipeline: Any = self._redis.pipeline(transaction=False)
+        seen = self._owners.seen
+        if not seen:
+            pipeline.get(self._keys.incarnation)
         carried: list[tuple[str, list[int]]] = []
         for pid, numbered in by_owner.items():
             numbers = [number for number, _packed in numbered]
@@ -278,11 +282,14 @@ class SyncPush:
                 carried.append((pid, numbers[:count]))
                 numbers = numbers[count:]
         errors: dict[int, GatewayError] = {}
-        replies = pipeline.execute(raise_on_error=False) if carried else ()
+        replies = pipeline.execute(raise_on_error=False) if carried else []
+        now = time.monotonic()
+        if carried and not seen and isinstance(data_id := replies.pop(0), bytes):
+            self._owners.see(data_id, now)
         for (pid, numbers), reply in zip(carried, replies, strict=True):
             if isinstance(reply, Exception):
                 raise reply
-            error = self._owners.error_of(reply, pid)
+            error = self._owners.error_of(reply, pid, now)
             if error is not None:
                 errors |= dict.fromkeys(numbers, error)
         errors.pop(-1, None)
@@ -301,13 +308,16 @@ class SyncPush:
                     if 0 <= number < count:
                         results.setdefault(number, outcome_of(status, payload))
 
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Raise redis-py's errors as ours."""
-    try:
-        yield
-    except redis.ResponseError as error:
-        raise LayerUnavailable(f"Redis refused: {error}") from error
-    except (redis.RedisError, OSError) as error:
-        raise LayerUnavailable(f"no answer of Redis: {error}") from error
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Raise redis-py's errors as ours, and note that Redis was away."""
+        if self._failed:
+            self._owners.redis_was_away(time.monotonic())
+        try:
+            yield
+        except redis.ResponseError as error:
+            raise LayerUnavailable(f"Redis refused: {error}") from error
+        except (redis.RedisError, OSError) as error:
+            self._failed = True
+            raise LayerUnavailable(f"no answer of Redis: {error}") from error
+        self._failed = False

@@ -66,6 +66,7 @@ async def test_server_that_refuses_an_end_is_said(
         layer = make(hosts=[{"address": redis_url, "username": "endless", "password": "any"}])
         with pytest.raises(LayerUnavailable, match="NOPERM"):
             await layer.send("plain", {"text": "x" * size})
+        assert not client.exists("asgi:{q:plain}")
     finally:
         client.acl_deluser("endless")
 

@@ -15,7 +15,12 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway_layer.channels import RedisChannelLayer
 from gateway_layer.channels.entries import channel_full
-from gateway_layer.errors import ConfigError, ConnectionGone, LayerUnavailable
+from gateway_layer.errors import (
+    ConfigError,
+    ConnectionGone,
+    LayerUnavailable,
+    MessageTooLarge,
+)
 from gateway_layer.names import new_pid
 from gateway_layer.push import Push
 
@@ -210,3 +215,22 @@ async def test_redis_that_is_away_is_said(unused_tcp_port: int) -> None:
     with pytest.raises(LayerUnavailable):
         await layer.send(f"{'p' * 22}!{'c' * 22}", HELLO)
     await layer.close_pools()
+
+
+async def test_what_cannot_go_to_clients_goes_to_nobody(
+    layer: RedisChannelLayer,
+    open_client: Open,  # noqa: F811
+) -> None:
+    _client, address = await open_client()
+    own = await layer.new_channel()
+    for channel in (own, address):
+        await layer.group_add("nobody", channel)
+    large = {"type": "websocket.send", "bytes": bytes(17 * 2**20)}
+    for call in (
+        layer.group_send("nobody", HELLO, exclude=[f"{'p' * 22}!{'c' * 65}"]),
+        layer.group_send("nobody", large),
+        layer.send(address, large),
+    ):
+        with pytest.raises((TypeError, MessageTooLarge)):
+            await call
+    await nothing_comes(layer, own)

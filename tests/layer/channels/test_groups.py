@@ -122,3 +122,36 @@ async def test_dead_process_is_forgotten(
         assert await numbers(layer, "plain", 1) == [1]
         while client.zcard("asgi:{g:g}") != 1:  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.005)
+
+
+# Messages that clients of a gateway would get, where there is none.
+
+SEND = {"type": "websocket.send", "text": "hello"}
+
+
+async def test_layer_without_a_gateway_connects_to_none(redis_url: str) -> None:
+    layer = RedisChannelLayer([redis_url])
+    own = await layer.new_channel()
+    await layer.group_add("g", own)
+    await layer.group_send("g", SEND)
+    assert await layer.group_channels_count("g") == 1
+    assert await layer.receive(own) == SEND
+    with sync_client(redis_url) as client:
+        names = [str(one["name"]) for one in client.client_list()]
+    assert [name for name in names if "push" in name] == []
+    await layer.close_pools()
+
+
+async def test_user_without_a_right_to_the_gateway_has_no_clients(redis_url: str) -> None:
+    with sync_client(redis_url) as client:
+        client.acl_setuser("app", enabled=True, nopass=True, keys=["asgi:*"], commands=["+@all"])
+        try:
+            layer = RedisChannelLayer([{"address": redis_url, "username": "app", "password": "x"}])
+            own = await layer.new_channel()
+            await layer.group_add("g", own)
+            await layer.group_send("g", SEND)
+            assert await layer.receive(own) == SEND
+            assert await layer.group_channels_count("g") == 1
+            await layer.close_pools()
+        finally:
+            client.acl_deluser("app")

@@ -19,7 +19,8 @@ from gateway_layer.names import new_pid
 from gateway_layer.node import Node
 from gateway_layer.owner import Pushable, Pushes
 from gateway_layer.push.frames import GROUP_ADD, GROUP_DISCARD, OK
-from gateway_layer.push.requests import LOST_S, Owners, group_send_request
+from gateway_layer.push.owners import LOST_S, Owners
+from gateway_layer.push.requests import group_send_request
 from gateway_layer.wire import envelope_head, write_entry
 
 GROUPS = st.sampled_from(["g", "h"])

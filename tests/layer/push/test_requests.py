@@ -15,8 +15,8 @@ from gateway_layer.errors import (
 )
 from gateway_layer.push.events import check_event, check_key, close_event, send_event
 from gateway_layer.push.frames import FRAMES, PUSH_CAPACITY, Push
+from gateway_layer.push.owners import Owners
 from gateway_layer.push.requests import (
-    Owners,
     add_request,
     discard_request,
     group_list_request,
@@ -156,29 +156,6 @@ def test_large_frames_go_in_several_calls() -> None:
     frames = [bytes(2**20)] * 10
     calls = list(script_calls(Keys("gw"), envelope_head("r"), "p", frames))
     assert [count for count, _command in calls] == [4, 4, 2]
-
-
-def test_script_tells_gone_and_full_and_unknown() -> None:
-    owners = Owners()
-    assert isinstance(owners.error_of(-1, "p"), ConnectionGone)
-    assert isinstance(owners.error_of(-2, "p"), ChannelFull)
-    assert isinstance(owners.error_of(-3, "p"), LayerUnavailable)
-    assert owners.error_of(1, "p") is None
-
-
-def test_where_nobody_is_known_who_was_reached_before_is_not_gone() -> None:
-    owners = Owners()
-    assert isinstance(owners.error_of(-4, "p"), ConnectionGone)
-    owners.error_of(7, "other")
-    assert isinstance(owners.error_of(-4, "p"), LayerUnavailable)
-    assert isinstance(owners.error_of(-1, "p"), ConnectionGone)
-
-
-def test_group_goes_without_owners_that_are_not_known() -> None:
-    unknown = Owners().error_of(-3, "p")
-    assert group_results([("p", unknown), ("q", 2)]) == [("q", 2)]
-    with pytest.raises(LayerUnavailable):
-        group_results([("p", LayerUnavailable("away")), ("q", 2)])
 
 
 @pytest.mark.parametrize("value", [5, [5], [[1, "ok"]], [["1", "ok", None]], {}, ["ok"]])

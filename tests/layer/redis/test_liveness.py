@@ -72,44 +72,70 @@ def test_a_started_lease_is_renewed_again_and_again(redis_url: str) -> None:
     assert living(redis_url) == {}
 
 
-def came_back_ms(client: redis.Redis) -> int:
-    """When a process last came back that Redis had forgotten, or was away for."""
+def awaited_until_ms(client: redis.Redis) -> int:
+    """Until when processes come back that Redis had forgotten, or was away for."""
     value = client.get(KEYS.incarnation)
     assert isinstance(value, bytes)
     return int(value.decode().partition(".")[2])
 
 
-def test_first_processes_do_not_come_back(redis_url: str) -> None:
+def now_ms(client: redis.Redis) -> int:
+    return int(client.time()[0]) * 1000
+
+
+def test_after_a_first_start_nobody_is_awaited(redis_url: str) -> None:
     with leased(redis_url) as one, leased(redis_url) as other, sync_client(redis_url) as client:
         ids = {lease.renew().data_id for lease in (one, other, one, other)}
         assert len(ids) == 1
-        assert came_back_ms(client) == 0
+        assert awaited_until_ms(client) == 0
 
 
-def test_process_that_redis_has_forgotten_comes_back(redis_url: str) -> None:
-    with leased(redis_url) as one, leased(redis_url) as new, sync_client(redis_url) as client:
+@pytest.mark.parametrize(("lease_s", "awaited_s"), [(1.0, 5), (60.0, 24)])
+def test_others_are_awaited_when_one_comes_back_that_redis_has_forgotten(
+    redis_url: str, lease_s: float, awaited_s: int
+) -> None:
+    with (
+        leased(redis_url, lease_s) as one,
+        leased(redis_url, 1.0) as new,
+        sync_client(redis_url) as client,
+    ):
         before = one.renew().data_id
         client.flushall()
-        now_ms = client.time()[0] * 1000
+        start_ms = now_ms(client)
         data_id = new.renew().data_id
-        assert came_back_ms(client) == 0
+        assert awaited_until_ms(client) == 0
         assert one.renew().data_id == data_id != before
-        assert now_ms <= came_back_ms(client) <= now_ms + 10_000
-        at_first = came_back_ms(client)
+        until_ms = awaited_until_ms(client)
+        assert start_ms + awaited_s * 1000 <= until_ms <= start_ms + awaited_s * 1000 + 10_000
         assert new.renew().data_id == one.renew().data_id == data_id
-        assert came_back_ms(client) == at_first
+        assert awaited_until_ms(client) == until_ms
 
 
-def test_process_comes_back_where_redis_goes_on_with_what_it_had_saved(redis_url: str) -> None:
+def test_longest_wait_stands(redis_url: str) -> None:
+    with (
+        leased(redis_url, 60.0) as patient,
+        leased(redis_url, 1.0) as quick,
+        sync_client(redis_url) as client,
+    ):
+        patient.renew()
+        quick.renew()
+        client.flushall()
+        patient.renew()
+        until_ms = awaited_until_ms(client)
+        quick.renew()
+        assert awaited_until_ms(client) == until_ms
+
+
+def test_others_are_awaited_where_redis_goes_on_with_what_it_had_saved(redis_url: str) -> None:
     with leased(redis_url) as one, leased(redis_url) as new, sync_client(redis_url) as client:
         data_id = one.renew().data_id
-        long_ago = client.time()[0] * 1000 - 60_000
+        long_ago = now_ms(client) - 60_000
         client.set(KEYS.renewed, long_ago)
         assert new.renew().data_id == data_id
-        assert came_back_ms(client) == 0  # the first after a while may as well be the first of all
+        assert awaited_until_ms(client) == 0  # the first after a while may be the first of all
         client.set(KEYS.renewed, long_ago)
         assert one.renew().data_id == data_id
-        assert came_back_ms(client) > long_ago
+        assert awaited_until_ms(client) > now_ms(client)
 
 
 def test_all_that_a_lease_writes_has_an_end(redis_url: str) -> None:

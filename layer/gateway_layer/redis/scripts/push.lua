@@ -6,15 +6,12 @@
 -- ARGV[2]  how many entries the list may hold
 -- ARGV[3]  {p}:inc, as renew.lua keeps it (not among KEYS: it is only read)
 -- ARGV[4…] entries
--- Returns  the length of the list, -1 if the process is gone, -2 if the list is full; if the process
---          is not known, -3 if Redis was away and may not know all yet, -4 if it knows none at all
+-- Returns  the length of the list, -2 if it is full; if the process is not known {-1, {p}:inc}, or
+--          {-3, {p}:inc} while Redis may not know all processes again; no {p}:inc is an empty string
 if redis.call('EXISTS', KEYS[1]) == 0 then
-  local inc = redis.call('GET', ARGV[3])
-  if not inc then
-    return -4
-  end
-  local age = redis.call('TIME')[1] - (tonumber(inc:match('%.(%d+)$')) or 0) / 1000
-  return age > -1 and age < 5 and -3 or -1
+  local inc = redis.call('GET', ARGV[3]) or ''
+  local left = (tonumber(inc:match('%.(%d+)$')) or 0) / 1000 - redis.call('TIME')[1]
+  return {left > 0 and left < 60 and -3 or -1, inc}
 end
 if redis.call('LLEN', KEYS[2]) + #ARGV - 3 > tonumber(ARGV[2]) then
   return -2

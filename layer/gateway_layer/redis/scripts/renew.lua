@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  {p}:alive  zset  pid -> end of its lease, in ms of this server's clock
 -- KEYS[2]  {p}:dead   zset  pid -> when its tombstone goes, in ms
--- KEYS[3]  {p}:inc    string, ID.MS: of this life of the data, and when somebody last came back who
---                     was known before Redis lost it, or was away (0: nobody has)
+-- KEYS[3]  {p}:inc    string, ID.MS: of this life of the data, and until when processes come back that
+--                     were known before Redis lost it, or was away (0: none does)
 -- KEYS[4]  {p}:renewed string, when any process renewed last, in ms
 -- ARGV[1]  pid
 -- ARGV[2]  lease in ms
@@ -15,14 +15,17 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local lease = tonumber(ARGV[2])
-local id = (redis.call('GET', KEYS[3]) or ''):match('^[^.]+')
+local inc = redis.call('GET', KEYS[3]) or ''
+local id = inc:match('^[^.]+')
 local renewed = tonumber(redis.call('GET', KEYS[4]) or now)
 redis.call('SET', KEYS[4], now)
 local away = now < renewed or now - renewed > lease / 2
 if ARGV[6] ~= '' and (away or ARGV[6] ~= id) then
-  -- Others, too, were here and have to find it out: until then, who is not known is not gone.
+  -- Others, too, were here, and find it out when they renew: until then, who is not known is not
+  -- gone.
   id = id or ARGV[3]
-  redis.call('SET', KEYS[3], id .. '.' .. string.format('%.0f', now))
+  local back = math.max(now + math.max(5000, 0.4 * lease), tonumber(inc:match('%.(%d+)$')) or 0)
+  redis.call('SET', KEYS[3], id .. '.' .. string.format('%.0f', back))
 elseif not id then
   id = ARGV[3]
   redis.call('SET', KEYS[3], id .. '.0')
