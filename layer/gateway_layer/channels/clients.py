@@ -35,8 +35,9 @@ Call = Callable[..., Awaitable[Any]]
 class Clients:
     """The clients of a gateway, for one event loop of a channel layer; connects when it is used.
 
-    Every method raises LayerUnavailable where Redis cannot be reached, and ValueError where the
-    layer is not on one Redis, which only then can be the gateway's.
+    Every method raises LayerUnavailable where Redis cannot be reached. Where the layer is not on
+    one Redis, which only then can be the gateway's, those for one client raise ValueError, and
+    groups have none.
     """
 
     def __init__(self, hosts: list[Host], namespace: str, owners: Owners, call: Call) -> None:

@@ -40,6 +40,7 @@ class Groups(LayerBase):
         Raises:
             TypeError: Not a name of a group, or of a channel.
             ConnectionGone, PushTimeout, ChannelFull: A reply channel, as of `gateway_layer.push`.
+            ValueError: A reply channel, and the layer is on several hosts, or behind sentinels.
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
         check_group(group)
@@ -78,7 +79,7 @@ class Groups(LayerBase):
         Raises:
             TypeError: Not a name of a group, or of a channel.
             PushTimeout, ChannelFull, LayerUnavailable: A reply channel, as of
-                `gateway_layer.push`; the client may still be a member.
+                `gateway_layer.push`; the client may still be a member. ValueError as `group_add`.
         """
         check_group(group)
         client = client_of(check_channel(channel))

@@ -61,6 +61,7 @@ class RedisChannelLayer(Groups):
             TypeError: Not a channel's name, or a value that cannot travel; for a client, any other
                 message.
             ConnectionGone, PushTimeout, MessageTooLarge: A client, as of `gateway_layer.push`.
+            ValueError: A client, and the layer is on several hosts, or behind sentinels.
             LayerUnavailable: Redis cannot be reached, or was lost before it answered.
         """
         route = self._routes.of(channel)
